@@ -1,4 +1,5 @@
-// Workspace: the arena of one step's activations, reset each step. Owned by the runner; views die with it.
+// Workspace: the arena of one step's activations, reset each step. Owned by the runner; views die
+// with it.
 #pragma once
 
 #include "backend/backend.h"

@@ -22,7 +22,7 @@ class KvCache {
 
   // Bytes of one block over all layers, K then V, layer by layer: the unit of snapshots.
   size_t block_bytes() const;
-  void read_block(BlockId block, std::span<std::byte> out) const;        // out.size() == block_bytes()
+  void read_block(BlockId block, std::span<std::byte> out) const;  // out.size() == block_bytes()
   void write_block(BlockId block, std::span<const std::byte> bytes);
   void copy_block(BlockId from, BlockId to);
 

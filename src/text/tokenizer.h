@@ -1,5 +1,5 @@
-// Tokenizer: text -> ids, and back. One interface; byte-level BPE, SentencePiece, WordPiece and gemma4
-// behind it. Immutable after creation, thread-safe, linear time in the input.
+// Tokenizer: text -> ids, and back. One interface; byte-level BPE, SentencePiece, WordPiece and
+// gemma4 behind it. Immutable after creation, thread-safe, linear time in the input.
 #pragma once
 
 #include <memory>
@@ -19,8 +19,8 @@ struct TextRun {
 };
 
 struct EncodeOptions {
-  bool parse_special = false;   // recognise control tokens (type 3) written out in the text
-  bool add_special = true;      // add BOS / EOS / CLS / SEP where the vocabulary says so
+  bool parse_special = false;  // recognise control tokens (type 3) written out in the text
+  bool add_special = true;     // add BOS / EOS / CLS / SEP where the vocabulary says so
 };
 
 class Tokenizer {
@@ -31,15 +31,17 @@ class Tokenizer {
 
   const Vocab& vocab() const { return *vocab_; }
 
-  // Invalid UTF-8 is accepted: offending bytes are treated as U+FFFD or bytes, per family; never throws.
+  // Invalid UTF-8 is accepted: offending bytes are treated as U+FFFD or bytes, per family; never
+  // throws.
   std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const;
-  // The runs are tokenised as one text (merges cross borders); trust only decides where control tokens
-  // may be recognised: a control token matches only if all its characters are trusted.
+  // The runs are tokenised as one text (merges cross borders); trust only decides where control
+  // tokens may be recognised: a control token matches only if all its characters are trusted.
   std::vector<TokenId> encode(std::span<const TextRun> runs, bool add_special) const;
 
   // Bytes of one token as output text. Control tokens give their text only if `special`.
   std::string piece(TokenId id, bool special) const;
-  // Joined pieces, with the family's leading-space rule; invalid UTF-8 is kept as is (see Detokenizer).
+  // Joined pieces, with the family's leading-space rule; invalid UTF-8 is kept as is (see
+  // Detokenizer).
   std::string decode(std::span<const TokenId> ids, bool special) const;
 
  protected:
@@ -47,8 +49,9 @@ class Tokenizer {
   std::shared_ptr<const Vocab> vocab_;
 };
 
-// Streaming detokenizer of one sequence: emits only whole UTF-8 characters; an incomplete tail is held
-// back, and replaced by U+FFFD at finish() or when it can no longer become valid. Borrow the tokenizer.
+// Streaming detokenizer of one sequence: emits only whole UTF-8 characters; an incomplete tail is
+// held back, and replaced by U+FFFD at finish() or when it can no longer become valid. Borrow the
+// tokenizer.
 class Detokenizer {
  public:
   explicit Detokenizer(const Tokenizer& tokenizer, bool special = false)

@@ -20,22 +20,24 @@ enum class VocabKind : uint8_t { kSentencePiece, kBytePair, kWordPiece, kGemma4 
 
 struct Vocab {
   VocabKind kind = VocabKind::kBytePair;
-  std::string pre;                       // tokenizer.ggml.pre, "" when absent
-  GgufStrings texts;                     // [size] as stored (BPE: byte-to-unicode alphabet; SPM: U+2581 spaces)
-  std::vector<TokenType> types;          // [size]
-  std::vector<float> scores;             // [size] or empty
-  GgufStrings merges;                    // BPE: "left right", best first
+  std::string pre;    // tokenizer.ggml.pre, "" when absent
+  GgufStrings texts;  // [size] as stored (BPE: byte-to-unicode alphabet; SPM: U+2581 spaces)
+  std::vector<TokenType> types;  // [size]
+  std::vector<float> scores;     // [size] or empty
+  GgufStrings merges;            // BPE: "left right", best first
   std::optional<TokenId> bos, eos, eot, eom, unk, pad, sep, cls, mask;
   std::optional<TokenId> fim_prefix, fim_suffix, fim_middle;
   std::vector<TokenId> end_of_generation;  // sorted; by id and by well-known text
   bool add_bos = false, add_eos = false, add_sep = false;
   bool add_space_prefix = false, remove_extra_whitespaces = false;
-  bool lowercase = false, strip_accents = false;   // WordPiece
-  std::vector<std::string> warnings;     // e.g. a missing or unknown `pre`
+  bool lowercase = false, strip_accents = false;  // WordPiece
+  std::vector<std::string> warnings;              // e.g. a missing or unknown `pre`
 
   int size() const { return static_cast<int>(types.size()); }
   bool is_end(TokenId id) const;
-  bool is_control(TokenId id) const { return types[static_cast<size_t>(id)] == TokenType::kControl; }
+  bool is_control(TokenId id) const {
+    return types[static_cast<size_t>(id)] == TokenType::kControl;
+  }
 
   // Throws Error(kCorrupt / kUnsupported) naming the key. The file must outlive the Vocab's strings
   // (GgufStrings share ownership, so it may be closed).

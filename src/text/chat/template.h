@@ -1,6 +1,6 @@
-// ChatTemplate: our Jinja engine for the templates that models ship. No host access; steps, depth and
-// output are budgeted. Output is runs of (text, trusted): literals of the template are trusted, values
-// from the variables are not, and filters keep trust.
+// ChatTemplate: our Jinja engine for the templates that models ship. No host access; steps, depth
+// and output are budgeted. Output is runs of (text, trusted): literals of the template are trusted,
+// values from the variables are not, and filters keep trust.
 #pragma once
 
 #include <boost/json.hpp>
@@ -16,10 +16,10 @@
 namespace serval {
 
 struct TemplateLimits {
-  uint64_t steps = 100'000;          // evaluated nodes and loop iterations
+  uint64_t steps = 100'000;  // evaluated nodes and loop iterations
   uint64_t output_bytes = 1 << 20;
-  int depth = 64;                    // nesting of expressions, blocks, macro calls
-  uint64_t value_bytes = 8 << 20;    // strings and lists built while rendering
+  int depth = 64;                  // nesting of expressions, blocks, macro calls
+  uint64_t value_bytes = 8 << 20;  // strings and lists built while rendering
 };
 
 class ChatTemplate {
@@ -28,9 +28,9 @@ class ChatTemplate {
   static Result<std::shared_ptr<const ChatTemplate>> parse(std::string_view source);
   ~ChatTemplate();
 
-  // `variables`: the template's globals (messages, tools, add_generation_prompt, bos_token, eos_token, ...).
-  // `now`: seconds since the epoch for strftime_now (UTC unless the caller shifted it).
-  // raise_exception in the template -> Error(kInvalidArgument) with its message.
+  // `variables`: the template's globals (messages, tools, add_generation_prompt, bos_token,
+  // eos_token, ...). `now`: seconds since the epoch for strftime_now (UTC unless the caller shifted
+  // it). raise_exception in the template -> Error(kInvalidArgument) with its message.
   Result<std::vector<TextRun>> render(const boost::json::object& variables, int64_t now,
                                       const TemplateLimits& limits = {}) const;
 

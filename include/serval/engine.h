@@ -1,0 +1,114 @@
+// Engine: load a model once, run any number of requests together. The whole public face of the
+// library.
+//
+// Threads: every method may be called from any thread. One engine thread owns all model state;
+// events are delivered by one delivery thread. Destroying the Engine cancels what runs and delivers
+// the last events.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "serval/request.h"
+
+namespace serval {
+
+enum class KvStorage { kF16, kF32, kQ8_0 };
+
+struct EngineConfig {
+  std::string model;            // path of a GGUF file
+  std::string backend = "cpu";  // "cpu" or "reference"
+  std::string isa;              // "": best of this machine; else "avx512", "avx2", "portable"
+  int threads = 0;              // 0: all usable cores
+  int context = 0;              // longest sequence; 0: as trained, at most what the KV pool holds
+  int64_t kv_tokens =
+      0;  // KV pool shared by all sequences; 0: one full context, within 25 % of memory
+  int max_sequences = 16;  // running at once
+  int batch_tokens = 512;  // rows per step
+  KvStorage kv_type = KvStorage::kF16;
+  int max_queue = 1024;  // waiting requests; more are refused with kResourceExhausted
+  std::function<void(uint64_t done, uint64_t total)>
+      progress;  // weights loaded, on the calling thread
+};
+
+struct ModelInfo {
+  std::string path, name, architecture;
+  std::string chat_template;  // empty: none
+  int vocab_size = 0, context = 0, trained_context = 0, layers = 0, hidden_size = 0;
+  uint64_t parameters = 0, file_bytes = 0, weight_bytes = 0, kv_bytes = 0, workspace_bytes = 0;
+  std::string backend, kernels;
+  int threads = 0;
+  SamplingParams sampling;            // the file's recommendation, else our defaults
+  std::vector<std::string> warnings;  // e.g. an unknown pre-tokenizer
+  double load_ms = 0;
+};
+
+struct EngineStats {  // one consistent-enough reading of atomics
+  int running = 0, waiting = 0;
+  int64_t kv_tokens_total = 0, kv_tokens_used = 0, kv_tokens_cached = 0;
+  uint64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, cancelled = 0;
+};
+
+struct SnapshotInfo {
+  int tokens = 0;  // usable after a load: whole 32-token blocks
+  uint64_t bytes = 0;
+};
+
+class Engine {
+ public:
+  static Result<std::unique_ptr<Engine>> load(const EngineConfig& config);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  const ModelInfo& info() const;
+  EngineStats stats() const;
+
+  // Refuses at once what can never run: empty or too long prompts, values out of range, unknown
+  // samplers.
+  Result<RequestId> submit(Request request, EventSink sink);
+  void cancel(RequestId id);  // takes effect before the next step; unknown ids are ignored
+
+  std::vector<TokenId> tokenize(std::string_view text, bool parse_special, bool add_special) const;
+  std::string detokenize(const std::vector<TokenId>& tokens, bool special) const;
+  // The prompt text a chat would become, and its tokens.
+  Result<std::string> render(const ChatPrompt& chat) const;
+  Result<std::vector<TokenId>> tokenize(const Prompt& prompt) const;
+
+  // Computes the prompt's KV (or takes it from the cache) and writes it durably: temporary file,
+  // checksum, fsync, rename. Blocks the caller.
+  Result<SnapshotInfo> save_state(const Prompt& prompt, const std::string& path);
+  // Verifies everything, then makes the blocks available to later requests that begin with the same
+  // tokens, pinned until release_state. Live state is unchanged on any error.
+  Result<SnapshotInfo> load_state(const std::string& path);
+  // The tokens a snapshot stands for.
+  Result<std::vector<TokenId>> state_tokens(const std::string& path) const;
+
+ private:
+  Engine();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// ---- Ten lines on top
+// -----------------------------------------------------------------------------------
+
+struct Completion {
+  std::string text;
+  std::vector<TokenId> tokens;
+  std::vector<TokenLogprob> logprobs;
+  Finished finished;
+  uint64_t seed = 0;
+};
+// Runs one request to its end. `on_text` (may be empty) gets pieces as they come; return false to
+// stop.
+Result<Completion> generate(Engine& engine, Request request,
+                            const std::function<bool(std::string_view)>& on_text = {});
+// Runs many at once; results in input order.
+std::vector<Result<Completion>> generate_all(Engine& engine, std::vector<Request> requests);
+
+}  // namespace serval
