@@ -72,9 +72,9 @@ class ByteReader {
   // Proves that `count` items of at least `item_bytes` each can still follow.
   void require(uint64_t count, uint64_t item_bytes, const char* what) const {
     if (count > left() / item_bytes) {
-      fail(std::string(what) + " needs " + std::to_string(count) + " x " +
-           std::to_string(item_bytes) + " bytes, but the file has " + std::to_string(left()) +
-           " left");
+      const std::string each = item_bytes == 1 ? "" : " x " + std::to_string(item_bytes);
+      fail(std::string(what) + " needs " + std::to_string(count) + each +
+           " bytes, but the file has " + std::to_string(left()) + " left");
     }
   }
 

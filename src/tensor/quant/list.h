@@ -9,8 +9,8 @@
 
 namespace serval {
 
-// Decodes `elements` values (a multiple of the block) from `src` into `dst`, bit-exactly as the format
-// defines them in float32. No alignment required of `src`. Any byte pattern is allowed.
+// Decodes `elements` values (a multiple of the block) from `src` into `dst`, bit-exactly as the
+// format defines them in float32. No alignment required of `src`. Any byte pattern is allowed.
 void dequantize_row(DType type, const void* src, float* dst, int64_t elements);
 
 // True for types quantize_row can write.
