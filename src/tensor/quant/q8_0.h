@@ -23,8 +23,7 @@ static inline void decode_block(const BlockQ8_0& block, float* out) {
 }
 
 static inline void encode_block(const float* x, BlockQ8_0& block) {
-  const float extreme = signed_extreme(x, 32);
-  const float d = (extreme < 0.0f ? -extreme : extreme) / 127.0f;
+  const float d = __builtin_fabsf(signed_extreme(x, 32)) / 127.0f;
   const float inverse = inverse_or_zero(d);
   block.d = encode_f16(d);
   for (int j = 0; j < 32; ++j) block.qs[j] = static_cast<int8_t>(round_to(x[j] * inverse, 127));

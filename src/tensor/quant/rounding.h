@@ -11,7 +11,7 @@ static inline int truncate_to(float value, int top) {
 
 // Rounds half away from zero, clamped to +-limit. NaN becomes 0.
 static inline int round_to(float value, int limit) {
-  const float magnitude = value < 0.0f ? -value : value;
+  const float magnitude = __builtin_fabsf(value);
   if (!(magnitude > 0.0f)) return 0;
   if (magnitude >= static_cast<float>(limit)) return value < 0.0f ? -limit : limit;
   const int whole = static_cast<int>(magnitude);
@@ -22,9 +22,9 @@ static inline int round_to(float value, int limit) {
 // The element farthest from zero, with its sign; the first of equals.
 static inline float signed_extreme(const float* x, int count) {
   float best = x[0];
-  float best_magnitude = best < 0.0f ? -best : best;
+  float best_magnitude = __builtin_fabsf(best);
   for (int i = 1; i < count; ++i) {
-    const float magnitude = x[i] < 0.0f ? -x[i] : x[i];
+    const float magnitude = __builtin_fabsf(x[i]);
     if (magnitude > best_magnitude) {
       best_magnitude = magnitude;
       best = x[i];
