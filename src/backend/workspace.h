@@ -15,6 +15,7 @@ class Workspace {
 
   void reset() { used_ = 0; }
   size_t bytes() const { return buffer_->size(); }
+  size_t floats_used() const { return used_; }  // since reset()
 
   // REQUIRES: the sum since reset() fits; the model's recorded pass sized it.
   Tensor take(int rows, int cols) {

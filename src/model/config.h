@@ -23,8 +23,10 @@ struct ModelConfig {
   int feed_forward = 0;
   float norm_epsilon = 1e-5F;
   float embedding_scale = 1.0F;
-  float attention_scale = 0.0F;  // multiplies q.k
-  int sliding_window = 0;        // 0: none
+  float attention_scale = 0.0F;    // multiplies q.k
+  float attention_softcap = 0.0F;  // 0: none
+  float logit_softcap = 0.0F;      // 0: none
+  int sliding_window = 0;          // 0: none
   int sliding_period =
       0;  // every period-th layer (index % period == period-1) is global; 0: no window layers
   RopeSpec rope;        // global layers

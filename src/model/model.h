@@ -70,7 +70,9 @@ struct ModelPlan {
   uint64_t kv_bytes_per_token = 0;
   uint64_t workspace_bytes = 0;  // activations + backend scratch for `limits`
 };
-ModelPlan plan_model(GgufFile& file, const StepLimits& limits, KvType kv_type);
+// `target`: the backend that will run it, named in PlanRow::kernel.
+ModelPlan plan_model(GgufFile& file, const StepLimits& limits, KvType kv_type,
+                     const BackendInfo& target = {});
 // Floats of Workspace that forward() takes for `rows` rows.
 size_t workspace_floats(const Model& model, const StepLimits& limits);
 
