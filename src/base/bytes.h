@@ -46,6 +46,24 @@ class MemorySource final : public ByteSource {
   std::vector<std::byte> bytes_;
 };
 
+// Takes bytes in order. write() throws Error(kIo) when they cannot be stored.
+class ByteSink {
+ public:
+  virtual ~ByteSink() = default;
+  virtual void write(std::span<const std::byte> bytes) = 0;
+};
+
+class MemorySink final : public ByteSink {
+ public:
+  void write(std::span<const std::byte> bytes) override {
+    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+  }
+  const std::vector<std::byte>& bytes() const { return bytes_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
 class ByteReader {
  public:
   // The most that take() can hand out at once.

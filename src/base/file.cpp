@@ -155,7 +155,6 @@ void AtomicFile::write_through(std::span<const std::byte> bytes) {
     const ssize_t put = ::write(descriptor_, bytes.data(), std::min(bytes.size(), kMaxTransfer));
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) fail("write failed");
-    written_ += static_cast<uint64_t>(put);
     bytes = bytes.subspan(static_cast<size_t>(put));
   }
 }
@@ -177,11 +176,12 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
 
 void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
-void AtomicFile::commit() {
+void AtomicFile::commit(const std::function<void(const std::string&)>& verify) {
   SERVAL_CHECK(descriptor_ >= 0);
   flush();
   if (::fsync(descriptor_) != 0) fail("fsync failed");
   if (::close(std::exchange(descriptor_, -1)) != 0) fail("close failed");
+  if (verify) verify(temporary_);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("rename into place failed");
   temporary_.clear();
   sync_directory(directory_of(path_));

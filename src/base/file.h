@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -41,19 +42,20 @@ std::string read_text_file(const std::string& path, uint64_t max_bytes);
 // Writes a file that appears under its name complete or not at all: a temporary file beside it,
 // fsync, rename over the target, fsync of the directory. Destroyed before commit(): nothing
 // remains. Not thread-safe.
-class AtomicFile {
+class AtomicFile final : public ByteSink {
  public:
   explicit AtomicFile(std::string path);
-  ~AtomicFile();
+  ~AtomicFile() override;
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
   const std::string& path() const { return path_; }
-  uint64_t offset() const { return written_ + buffer_.size(); }
-  void write(std::span<const std::byte> bytes);
+  void write(std::span<const std::byte> bytes) override;
   void write(std::string_view text);
-  // Makes the file durable under its name. After an Error nothing was replaced.
-  void commit();
+  // Makes the file durable under its name. `verify`, when given, is called with the path of the
+  // complete temporary file; what it throws cancels the commit. After an Error nothing was
+  // replaced.
+  void commit(const std::function<void(const std::string& temporary)>& verify = {});
 
  private:
   void flush();
@@ -63,7 +65,6 @@ class AtomicFile {
   std::string path_;
   std::string temporary_;
   int descriptor_ = -1;
-  uint64_t written_ = 0;
   std::vector<std::byte> buffer_;
 };
 

@@ -90,6 +90,7 @@ size_t GgufValue::array_size() const {
 
 struct GgufFile::Impl {
   std::string path;
+  std::vector<std::string> shard_paths;
   std::vector<std::unique_ptr<ByteSource>> sources;  // one per shard
   GgufShard model;                                   // the first shard, with the tensors of all
   std::vector<uint32_t> by_name;                     // indices into model.tensors, sorted by name
@@ -144,6 +145,7 @@ void GgufFile::Impl::add_shard(std::unique_ptr<ByteSource> source, const std::st
   const int number = static_cast<int>(sources.size());
   bytes += source->size();
   sources.push_back(std::move(source));
+  shard_paths.push_back(label);
   for (GgufTensor& tensor : shard.tensors) tensor.shard = number;
   if (number == 0) {
     model = std::move(shard);
@@ -209,6 +211,7 @@ std::unique_ptr<GgufFile> GgufFile::parse(std::span<const std::byte> bytes,
 }
 
 const std::string& GgufFile::path() const { return impl_->path; }
+std::span<const std::string> GgufFile::shard_paths() const { return impl_->shard_paths; }
 uint32_t GgufFile::version() const { return impl_->model.version; }
 uint64_t GgufFile::file_bytes() const { return impl_->bytes; }
 uint64_t GgufFile::alignment() const { return impl_->model.alignment; }

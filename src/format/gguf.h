@@ -1,5 +1,6 @@
-// GGUF v2/v3 reader. The file is hostile: every count, length and offset is proven against the bytes
-// present before it is used or allocated for. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+// GGUF v2/v3 reader. The file is hostile: every count, length and offset is proven against the
+// bytes present before it is used or allocated for. Format:
+// https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 #pragma once
 
 #include <cstdint>
@@ -15,8 +16,19 @@
 namespace serval {
 
 enum class GgufType : uint32_t {
-  kUint8 = 0, kInt8, kUint16, kInt16, kUint32, kInt32, kFloat32, kBool, kString, kArray,
-  kUint64, kInt64, kFloat64,
+  kUint8 = 0,
+  kInt8,
+  kUint16,
+  kInt16,
+  kUint32,
+  kInt32,
+  kFloat32,
+  kBool,
+  kString,
+  kArray,
+  kUint64,
+  kInt64,
+  kFloat64,
 };
 std::string_view name(GgufType type);
 
@@ -31,11 +43,12 @@ class GgufStrings {
 
  private:
   friend class GgufParser;
-  std::shared_ptr<const std::string> bytes_;            // all strings, one after the other
-  std::shared_ptr<const std::vector<uint64_t>> ends_;   // end offset of each
+  std::shared_ptr<const std::string> bytes_;           // all strings, one after the other
+  std::shared_ptr<const std::vector<uint64_t>> ends_;  // end offset of each
 };
 
-// One metadata entry: a scalar, a string, or an array of scalars or strings (nested arrays are refused).
+// One metadata entry: a scalar, a string, or an array of scalars or strings (nested arrays are
+// refused).
 struct GgufValue {
   GgufType type = GgufType::kUint8;
   GgufType element = GgufType::kUint8;  // of an array
@@ -43,32 +56,36 @@ struct GgufValue {
   int64_t i = 0;                        // signed integers
   double f = 0;                         // floats
   std::string s;
-  GgufStrings strings;                  // array of strings
-  std::vector<double> floats;           // array of floats
-  std::vector<int64_t> ints;            // array of integers or bools (uint64 above int64 max: refused)
+  GgufStrings strings;         // array of strings
+  std::vector<double> floats;  // array of floats
+  std::vector<int64_t> ints;   // array of integers or bools (uint64 above int64 max: refused)
   size_t array_size() const;
 };
 
 struct GgufTensor {
-  TensorRef ref;                  // rows = product of ne[1..], cols = ne[0]
-  uint32_t gguf_type = 0;         // as in the file
-  bool supported = true;          // false: a type this build cannot decode (ref.dtype meaningless; bytes unproven)
-  std::vector<uint64_t> ne;       // 1..4 dimensions, fastest first, as in the file
-  uint64_t offset = 0;            // absolute, inside its shard
+  TensorRef ref;           // rows = product of ne[1..], cols = ne[0]
+  uint32_t gguf_type = 0;  // as in the file
+  bool supported =
+      true;  // false: a type this build cannot decode (ref.dtype meaningless; bytes unproven)
+  std::vector<uint64_t> ne;  // 1..4 dimensions, fastest first, as in the file
+  uint64_t offset = 0;       // absolute, inside its shard
   int shard = 0;
 };
 
-// Owns the parsed metadata and the open shards. Immutable after open; all const members thread-safe.
+// Owns the parsed metadata and the open shards. Immutable after open; all const members
+// thread-safe.
 class GgufFile final : public TensorSource {
  public:
   // Opens a file; for a name "...-00001-of-0000N.gguf" also the other shards.
   // Throws Error: kNotFound, kIo, kCorrupt ("path: offset 24: ..."), kUnsupported.
   static std::unique_ptr<GgufFile> open(const std::string& path);
   // The same over bytes in memory (tests, fuzzing). Keeps a copy.
-  static std::unique_ptr<GgufFile> parse(std::span<const std::byte> bytes, const std::string& label);
+  static std::unique_ptr<GgufFile> parse(std::span<const std::byte> bytes,
+                                         const std::string& label);
   ~GgufFile() override;
 
   const std::string& path() const;
+  std::span<const std::string> shard_paths() const;  // one for a model in a single file
   uint32_t version() const;
   uint64_t file_bytes() const;  // all shards
   uint64_t alignment() const;
@@ -77,13 +94,14 @@ class GgufFile final : public TensorSource {
     std::string key;
     GgufValue value;
   };
-  std::span<const Entry> metadata() const;       // in file order
+  std::span<const Entry> metadata() const;  // in file order
   const GgufValue* find(std::string_view key) const;
 
-  // Typed lookups. Absent -> nullopt; present with an unusable type -> throws Error(kCorrupt) naming the key.
-  std::optional<uint64_t> get_uint(std::string_view key) const;   // any non-negative integer type
+  // Typed lookups. Absent -> nullopt; present with an unusable type -> throws Error(kCorrupt)
+  // naming the key.
+  std::optional<uint64_t> get_uint(std::string_view key) const;  // any non-negative integer type
   std::optional<int64_t> get_int(std::string_view key) const;
-  std::optional<double> get_float(std::string_view key) const;    // any finite number
+  std::optional<double> get_float(std::string_view key) const;  // any finite number
   std::optional<bool> get_bool(std::string_view key) const;
   std::optional<std::string> get_string(std::string_view key) const;
   std::optional<GgufStrings> get_strings(std::string_view key) const;
