@@ -11,7 +11,7 @@ variant         layers width heads/kv head ffn  vocab          what it is for
 llama-gqa3      2      96    3/1      32   160  spm  301       odd widths (32-blocks only), untied output
 llama-freqs     2      256   4/4      64   512  bpe  303       MHA, rope_freqs tensor, tied; fits K-quants
 llama-linear    2      224   7/1      32   288  spm  301       GQA 7, linear rope scaling 4, q k v o biases
-llama-partial   2      128   4/2      48   256  bpe  303       key_length 48 != width/heads, 24 rotary dims
+llama-keylen    2      128   4/2      48   256  bpe  303       key_length 48 != width/heads, untied
 llama-yarn      3      256   8/2      32   512  bpe  303       yarn 4x from 64, untied; fits K-quants
 qwen2-tied      2      64    2/1      32   128  bpe  303       q k v biases, tied
 qwen2-gqa7      3      224   7/1      32   320  bpe  303       GQA 7, yarn 4x from 64, untied
@@ -59,7 +59,6 @@ class Variant:
     vocab: str
     tied: bool = False
     biases: str = ""            # which of q k v o have one
-    rope_dims: int | None = None
     rope_base: float = 10000.0
     rope_freqs: bool = False
     scaling: str = ""           # linear, yarn
@@ -74,7 +73,7 @@ VARIANTS = {
                            rope_freqs=True),
     "llama-linear": Variant("llama", 2, 224, 7, 1, 32, 288, "spm", biases="qkvo", scaling="linear",
                             factor=4.0),
-    "llama-partial": Variant("llama", 2, 128, 4, 2, 48, 256, "bpe", rope_dims=24),
+    "llama-keylen": Variant("llama", 2, 128, 4, 2, 48, 256, "bpe"),
     "llama-yarn": Variant("llama", 3, 256, 8, 2, 32, 512, "bpe", scaling="yarn", factor=4.0,
                           original_context=64),
     "qwen2-tied": Variant("qwen2", 2, 64, 2, 1, 32, 128, "bpe", tied=True, biases="qkv",
@@ -261,7 +260,7 @@ class ModelWriter:
             w.add_key_length(v.head)
             w.add_value_length(v.head)
         if v.arch == "llama":
-            w.add_rope_dimension_count(v.rope_dims or v.head)
+            w.add_rope_dimension_count(v.head)
         if v.scaling:
             w.add_rope_scaling_type(gguf.RopeScalingType(v.scaling))
             w.add_rope_scaling_factor(v.factor)
@@ -307,7 +306,7 @@ class ModelWriter:
         for n in range(v.layers):
             self.add_layer(n)
         if v.rope_freqs:
-            half = (v.rope_dims or v.head) // 2
+            half = v.head // 2
             factors = np.where(np.arange(half) < half // 3, 1.0, np.linspace(1.0, 8.0, half))
             self.writer.add_tensor("rope_freqs.weight", factors.astype(np.float32))
         self.vector("output_norm.weight", v.width, 1.0, 0.1)
