@@ -1,0 +1,19 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def real_model():
+    """Path of a real model by file stem; skips where the models are not there."""
+    def path_of(stem):
+        folder = os.environ.get("SERVAL_TEST_MODELS")
+        path = Path(folder or ".") / f"{stem}.gguf"
+        if not folder or not path.is_file():
+            pytest.skip(f"no {stem}.gguf in SERVAL_TEST_MODELS")
+        return path
+    return path_of
