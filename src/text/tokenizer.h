@@ -23,11 +23,13 @@ struct EncodeOptions {
   bool add_special = true;     // add BOS / EOS / CLS / SEP where the vocabulary says so
 };
 
+class SpecialMatcher;
+
 class Tokenizer {
  public:
   // Throws Error(kUnsupported) for a tokenizer model this build does not know.
   static std::unique_ptr<Tokenizer> create(std::shared_ptr<const Vocab> vocab);
-  virtual ~Tokenizer() = default;
+  virtual ~Tokenizer();
 
   const Vocab& vocab() const { return *vocab_; }
 
@@ -44,9 +46,29 @@ class Tokenizer {
   // Detokenizer).
   std::string decode(std::span<const TokenId> ids, bool special) const;
 
+  // A text's first space is the family's own (SentencePiece's dummy prefix, WordPiece's word
+  // start): decoding drops it.
+  bool drops_leading_space() const { return drops_leading_space_; }
+
  protected:
-  explicit Tokenizer(std::shared_ptr<const Vocab> vocab) : vocab_(std::move(vocab)) {}
+  explicit Tokenizer(std::shared_ptr<const Vocab> vocab);
+
+  // Appends the ids of text that holds no special token. `after_special`: at the start of the text,
+  // or right after a special token.
+  virtual void encode_plain(std::string_view text, bool after_special,
+                            std::vector<TokenId>& out) const = 0;
+  // The bytes that a token of any type but control stands for.
+  virtual std::string token_bytes(TokenId id) const = 0;
+
   std::shared_ptr<const Vocab> vocab_;
+  std::unique_ptr<const SpecialMatcher>
+      special_;  // matched in the raw text, before everything else
+  bool drops_leading_space_ = false;
+
+ private:
+  struct Trust;
+  std::vector<TokenId> encode_marked(std::string_view text, const std::vector<Trust>& trust,
+                                     bool add_special) const;
 };
 
 // Streaming detokenizer of one sequence: emits only whole UTF-8 characters; an incomplete tail is

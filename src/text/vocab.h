@@ -18,6 +18,9 @@ using TokenId = int32_t;
 enum class TokenType : uint8_t { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
 enum class VocabKind : uint8_t { kSentencePiece, kBytePair, kWordPiece, kGemma4 };
 
+// The byte of a byte token "<0xHH>"; nullopt for any other text.
+std::optional<unsigned char> parse_byte_token(std::string_view text);
+
 struct Vocab {
   VocabKind kind = VocabKind::kBytePair;
   std::string pre;    // tokenizer.ggml.pre, "" when absent
