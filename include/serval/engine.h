@@ -85,6 +85,8 @@ class Engine {
   // Verifies everything, then makes the blocks available to later requests that begin with the same
   // tokens, pinned until release_state. Live state is unchanged on any error.
   Result<SnapshotInfo> load_state(const std::string& path);
+  // Lets go of the blocks that load_state(path) pinned; unknown paths are ignored.
+  void release_state(const std::string& path);
   // The tokens a snapshot stands for.
   Result<std::vector<TokenId>> state_tokens(const std::string& path) const;
 

@@ -1,0 +1,246 @@
+// Paged KV (Kwon et al., "Efficient Memory Management for LLM Serving with PagedAttention", SOSP
+// 2023) with a hash-chained prefix cache.
+//
+// A table is released from its end, so the deep blocks of a chain enter the idle list before their
+// parents and are evicted first; with publish() folding duplicates, a cached block's parent is
+// always cached too, and a chain is cut only at its tail.
+#include "engine/block_manager.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "base/check.h"
+
+namespace serval {
+namespace {
+
+constexpr uint64_t kRootHash = 0x5E27A1;
+
+// 64-bit mixing in the manner of SplitMix64 (Steele, Lea, Flood 2014), one step per token.
+uint64_t chain_hash(uint64_t parent, std::span<const TokenId> tokens) {
+  uint64_t h = parent;
+  for (const TokenId token : tokens) {
+    h += 0x9E3779B97F4A7C15ULL + static_cast<uint32_t>(token);
+    h = (h ^ (h >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    h = (h ^ (h >> 27)) * 0x94D049BB133111EBULL;
+    h ^= h >> 31;
+  }
+  return h;
+}
+
+}  // namespace
+
+BlockManager::BlockManager(int blocks)
+    : blocks_(static_cast<size_t>(blocks)), buckets_(std::bit_ceil(2 * blocks_.size() + 1), -1) {
+  free_.reserve(blocks_.size());
+  for (BlockId id = blocks - 1; id >= 0; --id) {
+    at(id).tokens.resize(kBlockTokens);
+    free_.push_back(id);
+  }
+}
+
+int BlockManager::exclusive(const BlockTable& table) const {
+  return static_cast<int>(std::count_if(table.begin(), table.end(),
+                                        [&](BlockId id) { return at(id).references == 1; }));
+}
+
+BlockId BlockManager::lookup(uint64_t hash, BlockId parent, std::span<const TokenId> tokens) const {
+  BlockId id = buckets_[hash & (buckets_.size() - 1)];
+  for (; id >= 0; id = at(id).next) {
+    const Block& block = at(id);
+    if (block.hash == hash && block.parent == parent &&
+        std::equal(tokens.begin(), tokens.end(), block.tokens.begin(), block.tokens.end())) {
+      break;
+    }
+  }
+  return id;
+}
+
+BlockManager::Match BlockManager::find(std::span<const TokenId> tokens, int max_blocks) const {
+  Match match;
+  uint64_t hash = kRootHash;
+  BlockId parent = -1;
+  while (match.blocks < max_blocks &&
+         tokens.size() >= (static_cast<size_t>(match.blocks) + 1) * kBlockTokens) {
+    const auto piece = tokens.subspan(static_cast<size_t>(match.blocks) * kBlockTokens,
+                                      static_cast<size_t>(kBlockTokens));
+    hash = chain_hash(hash, piece);
+    parent = lookup(hash, parent, piece);
+    if (parent < 0) break;
+    ++match.blocks;
+    match.idle += at(parent).references == 0 ? 1 : 0;
+  }
+  return match;
+}
+
+int BlockManager::take_cached(std::span<const TokenId> tokens, int max_blocks, BlockTable& table) {
+  SERVAL_CHECK(table.empty());
+  const int count = find(tokens, max_blocks).blocks;
+  uint64_t hash = kRootHash;
+  BlockId parent = -1;
+  for (int i = 0; i < count; ++i) {
+    const auto piece =
+        tokens.subspan(static_cast<size_t>(i) * kBlockTokens, static_cast<size_t>(kBlockTokens));
+    hash = chain_hash(hash, piece);
+    parent = lookup(hash, parent, piece);
+    reference(parent);
+    table.push_back(parent);
+  }
+  return count;
+}
+
+bool BlockManager::grow(BlockTable& table, int blocks) {
+  const int missing = blocks - static_cast<int>(table.size());
+  if (missing > available()) return false;
+  for (int i = 0; i < missing; ++i) {
+    const BlockId id = allocate();
+    at(id).references = 1;
+    table.push_back(id);
+  }
+  return true;
+}
+
+void BlockManager::publish(BlockTable& table, int index, std::span<const TokenId> tokens) {
+  SERVAL_CHECK(tokens.size() == static_cast<size_t>(kBlockTokens));
+  const BlockId id = table[static_cast<size_t>(index)];
+  if (at(id).published) return;  // came from the cache
+  const BlockId parent = index == 0 ? -1 : table[static_cast<size_t>(index) - 1];
+  SERVAL_CHECK(parent < 0 || at(parent).published);
+  const uint64_t hash = chain_hash(parent < 0 ? kRootHash : at(parent).hash, tokens);
+  const BlockId twin = lookup(hash, parent, tokens);
+  if (twin >= 0) {
+    SERVAL_CHECK(at(id).references == 1);
+    reference(twin);
+    unreference(id);
+    table[static_cast<size_t>(index)] = twin;
+    return;
+  }
+  Block& block = at(id);
+  block.published = true;
+  block.hash = hash;
+  block.parent = parent;
+  std::copy(tokens.begin(), tokens.end(), block.tokens.begin());
+  block.next = std::exchange(bucket(hash), id);
+}
+
+void BlockManager::release(BlockTable& table) {
+  while (!table.empty()) {
+    unreference(table.back());
+    table.pop_back();
+  }
+}
+
+BlockTable BlockManager::share(std::span<const BlockId> blocks) {
+  for (const BlockId id : blocks) reference(id);
+  return {blocks.begin(), blocks.end()};
+}
+
+void BlockManager::clear_cache() {
+  while (oldest_ >= 0) {
+    const BlockId id = oldest_;
+    unlink(id);
+    forget(id);
+    free_.push_back(id);
+  }
+}
+
+BlockId BlockManager::allocate() {
+  if (free_.empty()) {
+    const BlockId id = oldest_;
+    unlink(id);
+    forget(id);
+    return id;
+  }
+  const BlockId id = free_.back();
+  free_.pop_back();
+  return id;
+}
+
+void BlockManager::reference(BlockId id) {
+  Block& block = at(id);
+  if (block.references == 0) unlink(id);
+  ++block.references;
+}
+
+void BlockManager::unreference(BlockId id) {
+  Block& block = at(id);
+  SERVAL_CHECK(block.references > 0);
+  if (--block.references > 0) return;
+  if (block.published) {
+    link_newest(id);
+  } else {
+    free_.push_back(id);
+  }
+}
+
+void BlockManager::link_newest(BlockId id) {
+  at(id).older = newest_;
+  at(id).newer = -1;
+  (newest_ >= 0 ? at(newest_).newer : oldest_) = id;
+  newest_ = id;
+  ++idle_count_;
+}
+
+void BlockManager::unlink(BlockId id) {
+  const Block& block = at(id);
+  (block.older >= 0 ? at(block.older).newer : oldest_) = block.newer;
+  (block.newer >= 0 ? at(block.newer).older : newest_) = block.older;
+  --idle_count_;
+}
+
+void BlockManager::forget(BlockId id) {
+  Block& block = at(id);
+  BlockId* link = &bucket(block.hash);
+  while (*link != id) {
+    SERVAL_CHECK(*link >= 0);
+    link = &at(*link).next;
+  }
+  *link = block.next;
+  block.next = -1;
+  block.published = false;
+  block.parent = -1;
+}
+
+void BlockManager::check(std::span<const BlockTable* const> tables) const {
+  std::vector<int> named(blocks_.size(), 0);
+  for (const BlockTable* table : tables) {
+    for (const BlockId id : *table) ++named[static_cast<size_t>(id)];
+  }
+  size_t published = 0;
+  int idle_blocks = 0;
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const Block& block = blocks_[i];
+    SERVAL_CHECK(block.references == named[i]);
+    SERVAL_CHECK(!block.published || block.parent < 0 || at(block.parent).published);
+    // A referenced block's parent is referenced: tables hold whole chains.
+    SERVAL_CHECK(!block.published || block.references == 0 || block.parent < 0 ||
+                 at(block.parent).references > 0);
+    published += block.published ? 1 : 0;
+    idle_blocks += block.published && block.references == 0 ? 1 : 0;
+  }
+  size_t indexed = 0;
+  for (const BlockId head : buckets_) {
+    for (BlockId id = head; id >= 0; id = at(id).next) {
+      SERVAL_CHECK(at(id).published);
+      ++indexed;
+    }
+  }
+  SERVAL_CHECK(published == indexed);
+  SERVAL_CHECK(idle_blocks == idle_count_);
+  int walked = 0;
+  for (BlockId id = oldest_; id >= 0; id = at(id).newer) {
+    SERVAL_CHECK(at(id).published && at(id).references == 0 && walked < total());
+    ++walked;
+  }
+  SERVAL_CHECK(walked == idle_count_);
+  std::vector<bool> is_free(blocks_.size(), false);
+  for (const BlockId id : free_) {
+    SERVAL_CHECK(!is_free[static_cast<size_t>(id)]);
+    is_free[static_cast<size_t>(id)] = true;
+    SERVAL_CHECK(at(id).references == 0 && !at(id).published);
+  }
+  SERVAL_CHECK(free() + idle() + referenced() == total());
+}
+
+}  // namespace serval

@@ -1,0 +1,95 @@
+// BlockManager: which KV block belongs to whom, and which blocks still hold something worth
+// keeping.
+//
+// A block is 32 token positions of every layer. It is in exactly one of three states:
+//   free        nobody names it and it holds nothing,
+//   referenced  named by one or more block tables (or pins),
+//   idle        named by nobody, but published: its content can be found again. Idle blocks are the
+//               prefix cache; the least recently used one is given away when no block is free.
+// Content is found by a chain: hash(parent's hash, 32 tokens) -> block. A hit also compares the
+// tokens and the parent block, so a collision can never serve foreign content.
+//
+// A plain object: no threads, no memory of its own besides the tables, nothing allocates after the
+// constructor. Owned by the engine core; engine thread only.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "backend/forward_batch.h"
+#include "serval/request.h"
+
+namespace serval {
+
+using BlockTable = std::vector<BlockId>;
+
+class BlockManager {
+ public:
+  explicit BlockManager(int blocks);
+
+  int total() const { return static_cast<int>(blocks_.size()); }
+  int free() const { return static_cast<int>(free_.size()); }
+  int idle() const { return idle_count_; }
+  int referenced() const { return total() - free() - idle(); }
+  // Blocks that grow() could hand out.
+  int available() const { return free() + idle(); }
+  // Of the table's blocks, those nobody else names: what releasing it would make available.
+  int exclusive(const BlockTable& table) const;
+
+  // How many leading whole blocks of `tokens` are cached, at most `max_blocks`; `idle` of them are
+  // idle now, so taking them makes them unavailable.
+  struct Match {
+    int blocks = 0;
+    int idle = 0;
+  };
+  Match find(std::span<const TokenId> tokens, int max_blocks) const;
+  // Appends the cached blocks that find() counts to an empty table, referencing them.
+  int take_cached(std::span<const TokenId> tokens, int max_blocks, BlockTable& table);
+
+  // Extends the table to `blocks` blocks, evicting idle ones if needed. All or nothing.
+  bool grow(BlockTable& table, int blocks);
+  // The `index`-th block of the table is full with `tokens` (32) and computed: others may find it.
+  // Blocks are published in order. If equal content is already published, the table's entry becomes
+  // that block and the duplicate is freed: a published block's parent is always published.
+  void publish(BlockTable& table, int index, std::span<const TokenId> tokens);
+  // Drops the table's references and empties it.
+  void release(BlockTable& table);
+  // Another name for the same blocks.
+  BlockTable share(std::span<const BlockId> blocks);
+  // Forgets all idle content.
+  void clear_cache();
+
+  // Checks every invariant against the tables that should exist; ends the process if one is broken.
+  void check(std::span<const BlockTable* const> tables) const;
+
+ private:
+  struct Block {
+    int references = 0;
+    bool published = false;
+    uint64_t hash = 0;
+    BlockId parent = -1;
+    BlockId older = -1, newer = -1;  // links of the idle list
+    BlockId next = -1;               // in the index's bucket
+    std::vector<TokenId> tokens;     // [32] when published
+  };
+
+  Block& at(BlockId id) { return blocks_[static_cast<size_t>(id)]; }
+  const Block& at(BlockId id) const { return blocks_[static_cast<size_t>(id)]; }
+  BlockId& bucket(uint64_t hash) { return buckets_[hash & (buckets_.size() - 1)]; }
+  BlockId lookup(uint64_t hash, BlockId parent, std::span<const TokenId> tokens) const;
+  BlockId allocate();
+  void reference(BlockId id);
+  void unreference(BlockId id);
+  void link_newest(BlockId id);
+  void unlink(BlockId id);
+  void forget(BlockId id);  // removes a published block from the index
+
+  std::vector<Block> blocks_;
+  std::vector<BlockId> free_;
+  std::vector<BlockId> buckets_;  // of the index by hash: heads of lists linked by Block::next
+  BlockId oldest_ = -1, newest_ = -1;
+  int idle_count_ = 0;
+};
+
+}  // namespace serval

@@ -1,0 +1,67 @@
+// Core: the engine's state and its step, without threads. The engine thread calls it; tests call it
+// with a fake model and a simulated clock.
+#pragma once
+
+#include <atomic>
+#include <functional>
+
+#include "engine/runner.h"
+#include "engine/scheduler.h"
+#include "serval/engine.h"
+
+namespace serval {
+
+// Written by the engine thread, read by anyone.
+struct Counters {
+  std::atomic<int> running{0}, waiting{0}, blocks_used{0}, blocks_cached{0};
+  std::atomic<uint64_t> steps{0}, prompt_tokens{0}, cached_tokens{0}, completion_tokens{0},
+      cancelled{0};
+};
+
+struct CoreParts {
+  const Model& model;
+  Backend& backend;
+  KvCache& kv;
+  StepLimits limits;
+  int vocab = 0;
+};
+
+class Core {
+ public:
+  using Post = std::function<void(const OutletPtr&, Event)>;
+
+  // Everything referenced must outlive the core.
+  Core(const CoreParts& parts, Clock clock, Post post, Counters& counters);
+
+  void add(SequencePtr sequence) { scheduler_.add(std::move(sequence)); }
+  void cancel(RequestId id);
+  void cancel_all();
+  void fail_all(const Error& error);
+  bool idle() const { return scheduler_.idle(); }
+
+  void publish_counters();
+
+  // plan -> run -> commit -> emit: one ragged batch.
+  void step();
+
+  BlockManager& blocks() { return blocks_; }
+  const Scheduler& scheduler() const { return scheduler_; }
+  KvCache& kv() { return kv_; }
+  size_t workspace_bytes() const { return runner_.workspace_bytes(); }
+
+ private:
+  void note_started(const StepPlan& plan);
+  void take_token(Sequence& sequence);
+  void emit_end(Sequence& sequence);
+  void sweep();
+
+  BlockManager blocks_;
+  Scheduler scheduler_;
+  Runner runner_;
+  KvCache& kv_;
+  Clock clock_;
+  Post post_;
+  Counters& counters_;
+};
+
+}  // namespace serval

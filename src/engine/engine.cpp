@@ -1,0 +1,293 @@
+// The public face: what a caller's thread does before the inbox, and snapshots.
+//
+// Saving is a prompt-only request whose whole blocks are shared before it releases them, then
+// copied out one by one between steps, so that it never stalls the others for more than one block.
+// Loading verifies the whole file first, then fills fresh blocks the same way and publishes them at
+// the end; until then nothing live knows of them.
+#include "serval/engine.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <future>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "engine/engine_thread.h"
+#include "engine/input.h"
+#include "engine/loader.h"
+#include "engine/snapshot.h"
+
+namespace serval {
+namespace {
+
+int64_t now_us() {
+  return std::chrono::duration_cast<std::chrono::microseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// Runs `body`, turning what the world throws into a Result.
+template <typename Body>
+auto as_result(const Body& body) -> Result<decltype(body())> {
+  try {
+    return body();
+  } catch (const Error& e) {
+    return e;
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::kOutOfMemory, "out of memory");
+  } catch (const std::exception& e) {
+    return Error(ErrorCode::kInternal, e.what());
+  }
+}
+
+// References to KV blocks held outside any sequence; released on the engine thread.
+class BlockLease {
+ public:
+  explicit BlockLease(EngineThread& thread) : thread_(thread) {}
+  ~BlockLease() {
+    if (table.empty()) return;
+    thread_.run([this](Core& core) { core.blocks().release(table); });
+  }
+  BlockLease(const BlockLease&) = delete;
+  BlockLease& operator=(const BlockLease&) = delete;
+  BlockTable table;
+
+ private:
+  EngineThread& thread_;
+};
+
+}  // namespace
+
+struct Engine::Impl {
+  Impl(LoadedModel&& model, int max_queue)
+      : loaded(std::move(model)),
+        input(*loaded.tokenizer, loaded.chat_template, loaded.template_problem,
+              loaded.info.context),
+        thread({*loaded.model, *loaded.backend, *loaded.kv, loaded.limits,
+                loaded.tokenizer->vocab().size()},
+               max_queue) {}
+
+  LoadedModel loaded;
+  Input input;
+  std::mutex snapshots_mutex;  // one save or load at a time
+  std::optional<Fingerprint> identity;
+  std::map<std::string, BlockTable> pinned;  // by path
+  EngineThread thread;  // last: it borrows all of the above, and is destroyed first
+
+  const Fingerprint& fingerprint() {  // REQUIRES: snapshots_mutex
+    if (!identity) identity = serval::fingerprint(loaded);
+    return *identity;
+  }
+
+  Result<RequestId> submit(Request request, EventSink sink, BeforeRelease before_release);
+  BlockTable compute_prompt(const std::vector<TokenId>& tokens);
+  SnapshotInfo save_snapshot(const std::vector<TokenId>& tokens, const std::string& path);
+  SnapshotInfo load_snapshot(const std::string& path);
+};
+
+Engine::Engine() = default;
+Engine::~Engine() = default;
+
+Result<std::unique_ptr<Engine>> Engine::load(const EngineConfig& config) {
+  return as_result([&] {
+    std::unique_ptr<Engine> engine(new Engine);
+    engine->impl_ = std::make_unique<Impl>(load_everything(config), config.max_queue);
+    return engine;
+  });
+}
+
+const ModelInfo& Engine::info() const { return impl_->loaded.info; }
+
+EngineStats Engine::stats() const {
+  const Counters& c = impl_->thread.counters();
+  EngineStats s;
+  s.running = c.running;
+  s.waiting = c.waiting;
+  s.kv_tokens_total = int64_t{impl_->loaded.kv->blocks()} * kBlockTokens;
+  s.kv_tokens_used = int64_t{c.blocks_used} * kBlockTokens;
+  s.kv_tokens_cached = int64_t{c.blocks_cached} * kBlockTokens;
+  s.steps = c.steps;
+  s.prompt_tokens = c.prompt_tokens;
+  s.cached_tokens = c.cached_tokens;
+  s.completion_tokens = c.completion_tokens;
+  s.cancelled = c.cancelled;
+  return s;
+}
+
+Result<RequestId> Engine::submit(Request request, EventSink sink) {
+  return impl_->submit(std::move(request), std::move(sink), {});
+}
+
+void Engine::cancel(RequestId id) { impl_->thread.cancel(id); }
+
+std::vector<TokenId> Engine::tokenize(std::string_view text, bool parse_special,
+                                      bool add_special) const {
+  return impl_->loaded.tokenizer->encode(text, {parse_special, add_special});
+}
+
+std::string Engine::detokenize(const std::vector<TokenId>& tokens, bool special) const {
+  return impl_->loaded.tokenizer->decode(tokens, special);
+}
+
+Result<std::string> Engine::render(const ChatPrompt& chat) const {
+  return impl_->input.render(chat);
+}
+
+Result<std::vector<TokenId>> Engine::tokenize(const Prompt& prompt) const {
+  return impl_->input.tokenize(prompt);
+}
+
+Result<RequestId> Engine::Impl::submit(Request request, EventSink sink,
+                                       BeforeRelease before_release) {
+  using Submitted = Result<RequestId>;
+  auto result = as_result([&]() -> Submitted {
+    const RequestId id = thread.next_id();
+    auto sequence =
+        input.prepare(std::move(request), std::make_shared<Outlet>(id, std::move(sink)), now_us());
+    if (!sequence) return sequence.error();
+    (*sequence)->before_release = std::move(before_release);
+    if (auto queued = thread.submit(std::move(*sequence)); !queued) return queued.error();
+    return id;
+  });
+  return result ? *result : Submitted(result.error());
+}
+
+// ---- Snapshots
+
+// Computes the prompt (or finds it cached) and returns its whole blocks, referenced.
+BlockTable Engine::Impl::compute_prompt(const std::vector<TokenId>& tokens) {
+  Request request;
+  request.prompt = tokens;
+  request.max_tokens = 0;
+  BlockTable table;
+  std::promise<std::optional<Error>> done;
+  const auto sink = [&](RequestId, const Event& event) {
+    if (const auto* failed = std::get_if<Failed>(&event)) done.set_value(failed->error);
+    if (const auto* finished = std::get_if<Finished>(&event)) {
+      const bool complete = finished->reason != FinishReason::kCancelled;
+      done.set_value(complete ? std::optional<Error>()
+                              : Error(ErrorCode::kCancelled, "saving the state was cancelled"));
+    }
+    return true;
+  };
+  // Runs on the engine thread, in the step that computed the last row.
+  const auto keep = [&](Core& core, Sequence& s) {
+    if (s.pending() > 0 || s.failed) return;
+    table = core.blocks().share(
+        std::span(s.blocks).first(static_cast<size_t>(s.known() / kBlockTokens)));
+  };
+  auto id = submit(std::move(request), sink, keep);
+  if (!id) throw id.error();
+  if (auto error = done.get_future().get()) throw *error;
+  return table;
+}
+
+SnapshotInfo Engine::Impl::save_snapshot(const std::vector<TokenId>& tokens,
+                                         const std::string& path) {
+  const std::lock_guard lock(snapshots_mutex);
+  BlockLease lease(thread);
+  lease.table = compute_prompt(tokens);
+  const int blocks = static_cast<int>(lease.table.size());
+  const size_t block_bytes = loaded.kv->block_bytes();
+  SnapshotWriter writer(path, {fingerprint(), tokens, blocks, block_bytes});
+  std::vector<std::byte> bytes(block_bytes);
+  for (const BlockId block : lease.table) {
+    thread.run([&](Core& core) { core.kv().read_block(block, bytes); });
+    writer.add_block(bytes);
+  }
+  writer.commit();
+  return {blocks * kBlockTokens, writer.bytes()};
+}
+
+SnapshotInfo Engine::Impl::load_snapshot(const std::string& path) {
+  const std::lock_guard lock(snapshots_mutex);
+  const SnapshotReader reader(path);
+  const SnapshotHeader& header = reader.header();
+  const size_t block_bytes = loaded.kv->block_bytes();
+  reader.require(fingerprint(), block_bytes);
+  const int vocab = loaded.tokenizer->vocab().size();
+  for (const TokenId token : header.tokens) {
+    if (token < 0 || token >= vocab) {
+      throw Error(ErrorCode::kCorrupt, path + ": a token is outside the vocabulary");
+    }
+  }
+  std::vector<std::byte> bytes(block_bytes);
+  for (int i = 0; i < header.blocks; ++i) reader.read_block(i, bytes);  // verifies
+
+  BlockLease lease(thread);
+  int cached = 0;
+  thread.run([&](Core& core) {
+    BlockManager& blocks = core.blocks();
+    const auto match = blocks.find(header.tokens, header.blocks);
+    const int needed = header.blocks - match.blocks;
+    const int available = blocks.available() - match.idle;
+    if (needed >= available) {  // one block stays for requests
+      throw Error(
+          ErrorCode::kResourceExhausted,
+          fmt::format("{}: the snapshot needs {} more KV blocks, but {} of {} are available: "
+                      "raise the KV pool or release other snapshots",
+                      path, needed, available, blocks.total()));
+    }
+    cached = blocks.take_cached(header.tokens, header.blocks, lease.table);
+    blocks.grow(lease.table, header.blocks);
+  });
+  for (int i = cached; i < header.blocks; ++i) {
+    reader.read_block(i, bytes);
+    const BlockId block = lease.table[static_cast<size_t>(i)];
+    thread.run([&](Core& core) { core.kv().write_block(block, bytes); });
+  }
+  thread.run([&](Core& core) {
+    for (int i = 0; i < header.blocks; ++i) {
+      core.blocks().publish(
+          lease.table, i,
+          std::span(header.tokens)
+              .subspan(static_cast<size_t>(i) * kBlockTokens, static_cast<size_t>(kBlockTokens)));
+    }
+  });
+  lease.table.swap(pinned[path]);  // the lease gives back what this path pinned before
+  return {header.blocks * kBlockTokens, reader.bytes()};
+}
+
+Result<SnapshotInfo> Engine::save_state(const Prompt& prompt, const std::string& path) {
+  return as_result([&] { return impl_->save_snapshot(tokenize(prompt).value(), path); });
+}
+
+Result<SnapshotInfo> Engine::load_state(const std::string& path) {
+  return as_result([&] { return impl_->load_snapshot(path); });
+}
+
+void Engine::release_state(const std::string& path) {
+  const std::lock_guard lock(impl_->snapshots_mutex);
+  BlockLease lease(impl_->thread);
+  const auto found = impl_->pinned.find(path);
+  if (found == impl_->pinned.end()) return;
+  lease.table.swap(found->second);
+  impl_->pinned.erase(found);
+}
+
+Result<std::vector<TokenId>> Engine::state_tokens(const std::string& path) const {
+  return as_result([&] {
+    const SnapshotReader reader(path);
+    const std::lock_guard lock(impl_->snapshots_mutex);
+    reader.require(impl_->fingerprint(), impl_->loaded.kv->block_bytes());
+    return reader.header().tokens;
+  });
+}
+
+const char* to_string(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kContextFull:
+      return "context_full";
+    case FinishReason::kCancelled:
+      return "cancelled";
+  }
+  return "";
+}
+
+}  // namespace serval

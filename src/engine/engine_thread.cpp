@@ -1,0 +1,123 @@
+// The loop: take all messages, handle them, compute one step. It sleeps only when nothing runs.
+#include "engine/engine_thread.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <future>
+#include <utility>
+
+namespace serval {
+
+EngineThread::EngineThread(const CoreParts& parts, int max_queue)
+    : max_queue_(max_queue),
+      max_sequences_(parts.limits.spans),
+      delivery_([this](RequestId id) { cancel(id); }),
+      core_(
+          parts,
+          [] {
+            return std::chrono::duration_cast<std::chrono::microseconds>(
+                       std::chrono::steady_clock::now().time_since_epoch())
+                .count();
+          },
+          [this](const OutletPtr& outlet, Event event) {
+            delivery_.post(outlet, std::move(event));
+          },
+          counters_),
+      thread_([this] { loop(); }) {}
+
+EngineThread::~EngineThread() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+Result<void> EngineThread::submit(SequencePtr sequence) {
+  {
+    const std::lock_guard lock(mutex_);
+    const int waiting = inbox_sequences_ + counters_.waiting.load(std::memory_order_relaxed);
+    const int places =
+        std::max(0, max_sequences_ - counters_.running.load(std::memory_order_relaxed));
+    if (waiting >= max_queue_ + places) {
+      return Error(ErrorCode::kResourceExhausted,
+                   fmt::format("{} requests are waiting already; try again later", waiting));
+    }
+    inbox_.emplace_back(std::move(sequence));
+    ++inbox_sequences_;
+  }
+  wake_.notify_one();
+  return {};
+}
+
+void EngineThread::cancel(RequestId id) {
+  {
+    const std::lock_guard lock(mutex_);
+    inbox_.emplace_back(Cancel{id});
+  }
+  wake_.notify_one();
+}
+
+void EngineThread::run(const std::function<void(Core&)>& job) {
+  std::promise<void> done;
+  std::future<void> result = done.get_future();
+  {
+    const std::lock_guard lock(mutex_);
+    inbox_.emplace_back(Job([&](Core& core) {
+      try {
+        job(core);
+        done.set_value();
+      } catch (...) {
+        done.set_exception(std::current_exception());
+      }
+    }));
+  }
+  wake_.notify_one();
+  result.get();
+}
+
+void EngineThread::loop() {
+  std::vector<Message> messages;
+  for (;;) {
+    bool stopping = false;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [&] { return stopping_ || !inbox_.empty() || !core_.idle(); });
+      messages.swap(inbox_);
+      // Before the lock opens, so that submit() never counts a request twice or not at all.
+      counters_.waiting.fetch_add(std::exchange(inbox_sequences_, 0), std::memory_order_relaxed);
+      stopping = stopping_;
+    }
+    for (Message& message : messages) handle(message);
+    messages.clear();
+    if (stopping) {
+      core_.cancel_all();
+      return;
+    }
+    if (!core_.idle()) step();
+  }
+}
+
+void EngineThread::handle(Message& message) {
+  if (auto* sequence = std::get_if<SequencePtr>(&message)) {
+    core_.add(std::move(*sequence));
+  } else if (const auto* cancel = std::get_if<Cancel>(&message)) {
+    core_.cancel(cancel->id);
+  } else {
+    std::get<Job>(message)(core_);
+    core_.publish_counters();
+  }
+}
+
+void EngineThread::step() {
+  try {
+    core_.step();
+  } catch (const std::exception& e) {  // e.g. no memory for an event
+    core_.fail_all(Error(ErrorCode::kInternal, std::string("the step failed: ") + e.what()));
+  }
+}
+
+}  // namespace serval

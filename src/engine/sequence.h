@@ -1,0 +1,83 @@
+// Sequence: one request inside the engine. Made by input on the caller's thread, moved through the
+// inbox, then owned by the scheduler and touched by the engine thread only.
+//
+// The scheduler knows only this: `tokens` are known, the first `computed` of them have their KV in
+// `blocks`, the rest is to be computed. Prompt, chunk, decode and a preempted sequence that starts
+// again are all the same difference. What else a request needs is its Generation.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "engine/block_manager.h"
+#include "engine/delivery.h"
+#include "engine/output.h"
+#include "sampling/chain.h"
+#include "serval/request.h"
+
+namespace serval {
+
+using Clock = std::function<int64_t()>;  // microseconds, monotonic; tests bring their own
+
+// From logits to events: everything about a request that does not matter for scheduling.
+struct Generation {
+  Generation(SamplingChain sampling_chain, OutputStream output_stream, OutletPtr event_outlet)
+      : chain(std::move(sampling_chain)),
+        output(std::move(output_stream)),
+        outlet(std::move(event_outlet)) {}
+
+  SamplingChain chain;
+  OutputStream output;
+  OutletPtr outlet;
+  uint64_t seed = 0;
+  int min_tokens = 0;
+  int logprobs = 0;
+  std::vector<TokenId> ends;          // sorted: tokens that end the text
+  std::vector<TokenId> banned_early;  // until min_tokens are there
+  std::vector<TokenId> banned;        // after that
+  std::function<void(int, const float*, int)> prompt_logits;
+  int next_scored = 0;  // first prompt position whose logits were not yet given out
+
+  // Written by the runner in each step.
+  std::optional<TokenId> sampled;
+  TokenLogprob logprob;  // when logprobs > 0
+
+  int64_t submitted_us = 0, started_us = -1, first_token_us = -1, last_token_us = -1;
+};
+
+class Core;
+struct Sequence;
+// Called when a sequence ended, while it still holds its blocks (snapshots keep some).
+using BeforeRelease = std::function<void(Core&, Sequence&)>;
+
+struct Sequence {
+  RequestId id = 0;  // rises with arrival: a smaller id is older
+  std::vector<TokenId> tokens;
+  int prompt_tokens = 0;
+  int length_limit = 0;                                // no token is chosen beyond this length
+  FinishReason at_limit = FinishReason::kContextFull;  // the outcome of reaching it
+  bool use_cache = true;
+  int reuse_limit = 0;  // cached KV may stand for at most so many leading tokens
+
+  int computed = 0;
+  int cached_tokens = 0;  // of the prompt, taken from the cache at first admission
+  int preemptions = 0;
+  BlockTable blocks;
+  // Set when it ended; whoever sees it first wins.
+  std::optional<FinishReason> finished;
+  std::optional<Error> failed;
+  BeforeRelease before_release;
+
+  std::unique_ptr<Generation> generation;  // null in scheduler tests
+
+  int known() const { return static_cast<int>(tokens.size()); }
+  int pending() const { return known() - computed; }
+  int completion_tokens() const { return known() - prompt_tokens; }
+  bool ended() const { return finished.has_value() || failed.has_value(); }
+};
+using SequencePtr = std::unique_ptr<Sequence>;
+
+}  // namespace serval
