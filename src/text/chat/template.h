@@ -31,8 +31,11 @@ class ChatTemplate {
   // `variables`: the template's globals (messages, tools, add_generation_prompt, bos_token,
   // eos_token, ...). `now`: seconds since the epoch for strftime_now (UTC unless the caller shifted
   // it). raise_exception in the template -> Error(kInvalidArgument) with its message.
+  // `trusted_variables`: names of top-level variables that come from the model file and not from a
+  // user (bos_token, eos_token, ...), whose text may become control tokens.
   Result<std::vector<TextRun>> render(const boost::json::object& variables, int64_t now,
-                                      const TemplateLimits& limits = {}) const;
+                                      const TemplateLimits& limits = {},
+                                      const std::vector<std::string>& trusted_variables = {}) const;
 
  private:
   ChatTemplate();
