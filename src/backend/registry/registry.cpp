@@ -1,0 +1,31 @@
+// The list of backends. A new one is a folder with a create function, and a row here.
+#include <array>
+
+#include "backend/backend.h"
+#include "backend/cpu/cpu_backend.h"
+#include "backend/reference/reference_backend.h"
+#include "serval/error.h"
+
+namespace serval {
+namespace {
+
+constexpr std::array<BackendRow, 2> kBackends = {{
+    {"cpu", "fast kernels for this machine's vector instructions", create_cpu_backend},
+    {"reference", "scalar and slow: the yardstick of the others", create_reference_backend},
+}};
+
+}  // namespace
+
+std::span<const BackendRow> backends() { return kBackends; }
+
+std::unique_ptr<Backend> create_backend(std::string_view name, const BackendOptions& options) {
+  std::string names;
+  for (const BackendRow& row : kBackends) {
+    if (row.name == name) return row.create(options);
+    names += (names.empty() ? "" : ", ") + std::string(row.name);
+  }
+  throw Error(ErrorCode::kNotFound,
+              "no backend named \"" + std::string(name) + "\"; there are: " + names);
+}
+
+}  // namespace serval
