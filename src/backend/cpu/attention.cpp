@@ -1,0 +1,136 @@
+// Plans attention as independent jobs and runs them.
+//
+// A job is (rows of one sequence, KV head); its query heads and rows share every expanded K/V tile.
+// A long decode has too few of these for the team, so its segments become jobs of their own, and
+// their results are merged in order afterwards. The kernel merges segments in the same way itself,
+// so the plan never changes a bit.
+#include <algorithm>
+
+#include "backend/cpu/backend_impl.h"
+#include "base/check.h"
+
+namespace serval::cpu {
+namespace {
+
+constexpr int kJobQueries = 32;   // rows x heads of one job: enough to share the expanded tiles
+constexpr int kMaxQueries = 128;  // a group may be larger than kJobQueries
+
+int segments_until(int position) { return position / kSegmentTokens + 1; }
+
+int first_segment(int position, int window) {
+  return window > 0 ? std::max(0, position - window + 1) / kSegmentTokens : 0;
+}
+
+}  // namespace
+
+void CpuBackend::reserve_attention(int head_dim, int kv_heads) {
+  if (head_dim == 0) return;
+  const size_t rows = static_cast<size_t>(std::max(limits_.rows, 1));
+  const size_t heads = static_cast<size_t>(std::max(kv_heads, 1));
+  const size_t split_items = static_cast<size_t>(4 * team_.size());
+  const size_t segments = static_cast<size_t>(segments_until(limits_.context));
+  for (Worker& worker : workers_) {
+    worker.attention.reserve(attention_scratch_floats(kMaxQueries, head_dim) * sizeof(float));
+  }
+  jobs_.reserve(rows * heads + split_items * segments);
+  merges_.reserve(split_items);
+}
+
+// One row, one KV head: a job per segment.
+void CpuBackend::plan_split(const AttentionJob& whole, float*& partial) {
+  const size_t floats =
+      static_cast<size_t>(whole.group) * attention_partial_floats(whole.kv->head_dim);
+  merges_.push_back({partial, whole.end_segment - whole.first_segment, whole.group, whole.o});
+  for (int s = whole.first_segment; s < whole.end_segment; ++s) {
+    AttentionJob job = whole;
+    job.first_segment = s;
+    job.end_segment = s + 1;
+    job.partial = partial;
+    partial += floats;
+    jobs_.push_back(job);
+  }
+}
+
+void CpuBackend::plan_attention(const Tensor& q, const KvView& view, const KvLayer& kv,
+                                const AttentionParams& params, const Tensor& o) {
+  const int group = params.heads / kv.kv_heads;
+  const int block_rows = std::max(1, kJobQueries / group);
+  const bool few = q.rows * kv.kv_heads < 4 * team_.size();
+  size_t partial_floats = 0;
+  if (few) {
+    for (const RowSpan& span : batch_.spans) {
+      partial_floats += static_cast<size_t>(span.rows) * static_cast<size_t>(params.heads) *
+                        static_cast<size_t>(segments_until(span.past + span.rows)) *
+                        attention_partial_floats(kv.head_dim);
+    }
+    partials_.reserve(partial_floats * sizeof(float));
+  }
+  float* partial = few ? partials_.as<float>() : nullptr;
+
+  jobs_.clear();
+  merges_.clear();
+  for (const RowSpan& span : batch_.spans) {
+    const int step = few ? 1 : block_rows;
+    for (int row = 0; row < span.rows; row += step) {
+      AttentionJob job = {};
+      job.kv = &view;
+      job.blocks = batch_.block_tables.data() + span.first_block;
+      job.rows = std::min(step, span.rows - row);
+      job.group = group;
+      job.position = span.past + row;
+      job.q_stride = q.stride;
+      job.o_stride = o.stride;
+      job.scale = params.scale;
+      job.softcap = params.softcap;
+      job.window = params.window;
+      job.first_segment = first_segment(job.position, params.window);
+      job.end_segment = segments_until(job.position + job.rows - 1);
+      for (int head = 0; head < kv.kv_heads; ++head) {
+        const ptrdiff_t column = static_cast<ptrdiff_t>(head) * group * kv.head_dim;
+        job.kv_head = head;
+        job.q = q.row(span.first_row + row) + column;
+        job.o = o.row(span.first_row + row) + column;
+        if (few && job.end_segment - job.first_segment > 1) {
+          plan_split(job, partial);
+        } else {
+          jobs_.push_back(job);
+        }
+      }
+    }
+  }
+}
+
+void CpuBackend::attention(Tensor q, const KvLayer& kv, const AttentionParams& params, Tensor o) {
+  SERVAL_CHECK(params.heads % kv.kv_heads == 0 && params.heads / kv.kv_heads <= kMaxQueries);
+  const KvView view = view_of(kv);
+  for (Worker& worker : workers_) {
+    worker.attention.reserve(attention_scratch_floats(kMaxQueries, kv.head_dim) * sizeof(float));
+  }
+  plan_attention(q, view, kv, params, o);
+  const int jobs = static_cast<int>(jobs_.size());
+  next_.store(0, std::memory_order_relaxed);
+  team_.run([&](int worker) {
+    float* scratch = workers_[static_cast<size_t>(worker)].attention.as<float>();
+    // The last rows of a prompt see most tokens: begin with them.
+    for (int i = next_.fetch_add(1, std::memory_order_relaxed); i < jobs;
+         i = next_.fetch_add(1, std::memory_order_relaxed)) {
+      AttentionJob& job = jobs_[static_cast<size_t>(jobs - 1 - i)];
+      job.scratch = scratch;
+      kernels_.attend(job);
+    }
+    if (merges_.empty()) return;
+    team_.barrier();
+    const Range range = split(static_cast<int>(merges_.size()), worker, team_.size());
+    const size_t floats = attention_partial_floats(kv.head_dim);
+    for (int m = range.first; m < range.end; ++m) {
+      const Merge& merge = merges_[static_cast<size_t>(m)];
+      for (int query = 0; query < merge.queries; ++query) {
+        kernels_.merge(merge.partials + static_cast<size_t>(query) * floats, merge.count,
+                       static_cast<int64_t>(floats) * merge.queries, kv.head_dim,
+                       merge.o + static_cast<ptrdiff_t>(query) * kv.head_dim);
+      }
+    }
+  });
+}
+
+}  // namespace serval::cpu

@@ -1,0 +1,138 @@
+// CpuBackend: the verbs, as work for the team. loading.cpp makes handles, verbs.cpp computes,
+// attention.cpp plans attention.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "backend/backend.h"
+#include "backend/cpu/kernel_table.h"
+#include "backend/cpu/memory.h"
+#include "backend/cpu/packed_linear.h"
+#include "backend/cpu/team.h"
+
+namespace serval::cpu {
+
+// cos and sin of the step's rows, [rows][dims / 2] each, filled by begin_step.
+struct RopeTable {
+  RopeSpec spec;
+  std::vector<float> cosine, sine;
+  const float* cosine_of(int row) const { return cosine.data() + offset(row); }
+  const float* sine_of(int row) const { return sine.data() + offset(row); }
+
+ private:
+  size_t offset(int row) const {
+    return static_cast<size_t>(row) * static_cast<size_t>(spec.dims / 2);
+  }
+};
+
+class CpuRope final : public Rope {
+ public:
+  explicit CpuRope(std::shared_ptr<RopeTable> table) : table_(std::move(table)) {}
+  const RopeTable& table() const { return *table_; }
+
+ private:
+  std::shared_ptr<RopeTable> table_;
+};
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(const BackendOptions& options);
+
+  const BackendInfo& info() const override { return info_; }
+
+  LinearPtr pack(const LinearSpec& spec, TensorSource& source) override;
+  EmbeddingPtr pack_embedding(const TensorRef& ref, bool tied, TensorSource& source) override;
+  BufferPtr upload(std::span<const float> values) override;
+  BufferPtr allocate(size_t bytes) override;
+  RopePtr make_rope(const RopeSpec& spec) override;
+  KvLayer make_kv_layer(KvType type, int kv_heads, int head_dim, int blocks) override;
+  void reserve(const StepLimits& limits) override;
+
+  void begin_step(const ForwardBatch& batch) override;
+  void embed(const Embedding& table, float scale, Tensor x) override;
+  void attention_in(Tensor x, const Norm& norm, const Linear& qkv, const QkNorm* qk_norm,
+                    const Rope& rope, KvLayer& kv, Tensor q) override;
+  void attention(Tensor q, const KvLayer& kv, const AttentionParams& params, Tensor o) override;
+  void project_add(Tensor h, const Linear& linear, const Norm* post, Tensor x) override;
+  void ffn_in(Tensor x, const Norm& norm, const Linear& linear, Activation activation,
+              Tensor h) override;
+  void head(Tensor x, const Norm& norm, const Linear& output, const HeadParams& params,
+            LogitSink& sink) override;
+  void end_step() override {}
+
+ private:
+  // Memory of one worker, on its own pages.
+  struct Worker {
+    Scratch row;        // one normalised row
+    Scratch panel;      // an unpacked panel
+    Scratch out;        // two [rows][16] results
+    Scratch attention;  // AttentionJob::scratch
+  };
+  // Attention results that must be merged: `queries` heads side by side, `count` segments each.
+  struct Merge {
+    const float* partials;
+    int count;
+    int queries;
+    float* o;
+  };
+  // What one (row, KV head) of attention_in needs besides its place.
+  struct Finish {
+    const PackedLinear* linear;
+    const QkNorm* qk_norm;
+    const RopeTable* rope;
+    KvView kv;
+    int kv_heads, heads;
+    Tensor q;
+  };
+
+  // Scratch for `rows` rows times `linear`; does nothing when reserve() foresaw it.
+  void size_for(const PackedLinear& linear, int rows);
+  void reserve_attention(int head_dim, int kv_heads);
+  Activations activations_for(const PackedLinear& linear, int rows) const;
+  // This worker's share of the rows (row i of x is row_ids[i], or i), normalised if asked, in the
+  // form that the kernels multiply.
+  void prepare(int worker, const Tensor& x, const int32_t* row_ids, const Norm* norm,
+               const Activations& to);
+  void prepare_row(const float* x, int row, const Norm* norm, const Activations& to, float* buffer);
+  // All rows times one panel, plus bias: [rows][16] in one of the worker's two result slots.
+  const float* multiply(int worker, int slot, const PackedPart& part, int panel,
+                        const Activations& activations);
+  // Calls each(i) for this worker's share of 0 .. count - 1.
+  template <typename Each>
+  void for_units(int worker, int count, int rows, const Each& each);
+  // Calls each(part, panel) for this worker's share of the matrix.
+  template <typename Each>
+  void for_panels(int worker, const PackedLinear& linear, int rows, const Each& each);
+  void finish_head(const Finish& finish, const RowSpan& span, int row, int kv_head);
+  void plan_attention(const Tensor& q, const KvView& view, const KvLayer& kv,
+                      const AttentionParams& params, const Tensor& o);
+  void plan_split(const AttentionJob& whole, float*& partial);
+  const RowSpan& span_of(int row) const;
+
+  const KernelTable& kernels_;
+  Team team_;
+  Packer packer_;
+  BackendInfo info_;
+  std::vector<Worker> workers_;
+  std::vector<std::shared_ptr<RopeTable>> ropes_;
+  ForwardBatch batch_;
+  StepLimits limits_;
+
+  Scratch quantized_, raw_, wide_, logits_, partials_;
+  std::vector<AttentionJob> jobs_;
+  std::vector<Merge> merges_;
+  alignas(128) std::atomic<int> next_{0};  // dynamic work of the present team run
+
+  // Maxima over everything packed, for reserve().
+  struct {
+    int features = 0, outputs = 0, head_outputs = 0, head_dim = 0, kv_heads = 0;
+    size_t token_bytes = 0;
+    bool raw = false;
+  } need_;
+};
+
+KvView view_of(const KvLayer& layer);
+
+}  // namespace serval::cpu

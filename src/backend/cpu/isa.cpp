@@ -1,0 +1,75 @@
+// The list of kernel sets, best first. Compiled without machine flags, so it runs anywhere.
+#include "backend/cpu/isa.h"
+
+#include <cstdlib>
+#include <string>
+
+#include "serval/error.h"
+
+namespace serval::cpu {
+namespace {
+
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512vnni");
+}
+
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c");
+}
+
+bool has_any() { return true; }
+
+struct Isa {
+  std::string_view name;
+  const KernelTable* (*table)();
+  bool (*usable)();
+};
+
+constexpr Isa kIsas[] = {
+    {"avx512", avx512_kernels, has_avx512},
+    {"avx2", avx2_kernels, has_avx2},
+    {"portable", portable_kernels, has_any},
+};
+
+}  // namespace
+
+const KernelTable& choose_kernels(std::string_view name) {
+  if (name.empty()) {
+    if (const char* forced = std::getenv("SERVAL_FORCE_ISA")) name = forced;
+  }
+  __builtin_cpu_init();
+  std::string names;
+  for (const Isa& isa : kIsas) {
+    names += (names.empty() ? "" : ", ") + std::string(isa.name);
+    if (!name.empty() && name != isa.name) continue;
+    const KernelTable* table = isa.table();
+    if (table != nullptr && isa.usable()) return *table;
+    if (!name.empty()) {
+      throw Error(ErrorCode::kUnsupported, "kernel set \"" + std::string(name) +
+                                               "\" cannot run on this processor; leave the choice "
+                                               "to Serval or use \"portable\"");
+    }
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              "no kernel set is called \"" + std::string(name) + "\"; known: " + names);
+}
+
+size_t panel_scratch_bytes(int k) { return (static_cast<size_t>(k) / 32 + 1) * (512 + 4 * 64); }
+
+size_t attention_partial_floats(int head_dim) {
+  return 16 + (static_cast<size_t>(head_dim) + 15) / 16 * 16;
+}
+
+size_t attention_scratch_floats(int queries, int head_dim) {
+  const size_t padded = (static_cast<size_t>(head_dim) + 15) / 16 * 16;
+  const size_t groups = (static_cast<size_t>(queries) + 7) / 8;
+  const size_t tiles = 2 * kKvTile * padded;
+  const size_t per_query = 2 * padded + attention_partial_floats(head_dim);
+  const size_t softmax = 16 + 8 * 16;
+  return tiles + groups * (8 * per_query + softmax);
+}
+
+}  // namespace serval::cpu

@@ -1,0 +1,145 @@
+// KernelTable: everything an instruction set provides, as plain functions on plain memory.
+//
+// Each isa_*.cpp compiles kernels/*.inl once in its own namespace and exports one table. This
+// header is seen by files built with different machine flags, so it holds only plain structs and
+// constants: no inline functions, no templates, no standard containers (an inline function compiled
+// with AVX in one file may be the copy the linker keeps for all). All functions are thread-safe,
+// allocate nothing and cannot fail.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace serval::cpu {
+
+constexpr int kPanelRows = 16;   // output rows per weight panel
+constexpr int kTileTokens = 8;   // tokens per activation tile
+constexpr int kChunk = 32;       // k per integer-exact dot product and per activation scale
+constexpr int kFormats = 16;     // indexed like DType
+constexpr int kMaxPlanes = 3;    // distinct planes that the parts of one Linear can need
+constexpr int kKvTile = 32;      // tokens per K/V tile, = kBlockTokens
+constexpr int kKvSegment = 512;  // = kSegmentTokens
+
+// What a format needs to know about the sum of a chunk's activations, precomputed per token.
+//   zero != 0: int32 -zero * sum, the initial value of the integer dot product
+//   min:       float scale * sum, multiplied by the block's minimum
+// `subs` values per chunk: 0 = not needed, 1 = per 32, 2 = per 16.
+struct PlaneSpec {
+  int subs;
+  int zero;
+  bool min;
+};
+
+// Quantised rows are grouped in tiles of kTileTokens (the last tile may hold fewer, `nr`). A tile
+// is one block of memory; with nr tokens its arrays begin at nr * the offsets below:
+//   int8  q[k/4][nr][4]         broadcast four at a time
+//   f32   scale[k/32][nr]
+//   i32 / f32 plane[k/32*subs][nr], for each plane
+// Float rows (`raw`, for float weights) are tiles of f32 [k][nr] in a buffer of their own.
+struct ActivationLayout {
+  int k;
+  int planes;
+  PlaneSpec plane[kMaxPlanes];
+  size_t scale_offset;
+  size_t plane_offset[kMaxPlanes];
+  size_t token_bytes;
+};
+
+struct Activations {
+  ActivationLayout layout;
+  int rows;
+  uint8_t* quantized;  // null when no part needs it
+  float* raw;          // null when no part needs it
+};
+
+// One panel times all rows: out[row][16].
+struct PanelJob {
+  const uint8_t* panel;
+  const Activations* activations;
+  int plane;         // index into layout.plane, or -1
+  uint8_t* scratch;  // scratch_bytes(k) bytes, 64-aligned: the unpacked panel
+  float* out;        // [rows][16], 64-aligned
+};
+
+struct NormJob {
+  const float* weight;
+  const float* bias;  // or null
+  float epsilon;
+  bool layer_norm;  // else RMS
+};
+
+enum KvFormat { kKvF32 = 0, kKvF16 = 1, kKvQ8 = 2 };
+
+// One layer's cache. In a block, head h of K begins at h * k_head_bytes:
+//   K: elements [head_dim][32 tokens], q8: then f16 scales [ceil(head_dim/32)][32 tokens]
+//   V: elements [32 tokens][head_dim], q8: then f16 scales [32 tokens][ceil(head_dim/32)]
+struct KvView {
+  int format;  // KvFormat
+  int head_dim;
+  uint8_t* k;
+  uint8_t* v;
+  size_t k_block_bytes, v_block_bytes;
+  size_t k_head_bytes, v_head_bytes;
+};
+
+// Attention of `rows` consecutive rows of one sequence and the `group` query heads of one KV head
+// over segments [first_segment, end_segment). Query i is row i / group, head i % group of the
+// group.
+struct AttentionJob {
+  const KvView* kv;
+  int kv_head;
+  const int32_t* blocks;  // the sequence's block table
+  const float* q;         // row 0, first head of the group
+  int64_t q_stride;       // floats between rows
+  int rows, group;
+  int position;  // of row 0
+  float scale, softcap;
+  int window;
+  int first_segment, end_segment;
+  float* o;  // like q; written when `partial` is null
+  int64_t o_stride;
+  // Per segment, per query: [m, l, pad.., acc[head_dim padded to 16]], attention_partial_floats
+  // each.
+  float* partial;
+  float* scratch;  // attention_scratch_floats
+};
+
+struct KernelTable {
+  const char* name;
+  const char* numerics_id;
+  PlaneSpec plane[kFormats];
+  // Weights.
+  void (*multiply[kFormats])(const PanelJob& job);
+  void (*decode_row[kFormats])(const uint8_t* panel, int k, int row, float* out);
+  // Activations: one row into slot `t` of a tile of `nr`.
+  void (*quantize)(const float* x, const ActivationLayout& layout, uint8_t* tile, int nr, int t);
+  // Rows.
+  void (*norm)(const float* x, int n, const NormJob& job, float* out);
+  void (*add)(const float* x, int n, float* inout);
+  void (*scale)(float factor, int n, float* inout);
+  void (*silu)(const float* x, const float* up, int n, float* out);  // `up` may be null
+  void (*gelu_tanh)(const float* x, const float* up, int n, float* out);
+  void (*softcap)(float cap, int n, float* inout);  // cap * tanh(x / cap)
+  void (*rope)(float* head, const float* cos, const float* sin, int dims, bool halves);
+  // K/V cache. `token` is the slot in the block, `block` the head's first byte in it.
+  void (*store_k)(int format, const float* k, int head_dim, int token, uint8_t* block);
+  void (*store_v)(int format, const float* v, int head_dim, int token, uint8_t* block);
+  void (*attend)(const AttentionJob& job);
+  // o = merge of `count` partials `stride` floats apart, in order.
+  void (*merge)(const float* partials, int count, int64_t stride, int head_dim, float* o);
+  // Probes: touches every cache line; repeats 32 independent chains of dot products.
+  uint64_t (*read_memory)(const uint8_t* data, size_t bytes);
+  double (*dot_macs)(int64_t repeats);  // returns multiply-adds done
+};
+
+// Null when this build lacks the instruction set. Whether the processor has it: isa.h.
+const KernelTable* avx512_kernels();
+const KernelTable* avx2_kernels();
+const KernelTable* portable_kernels();
+
+// Sizes that the tables agree on.
+size_t panel_scratch_bytes(int k);
+size_t attention_scratch_floats(int queries, int head_dim);
+size_t attention_partial_floats(int head_dim);
+
+}  // namespace serval::cpu

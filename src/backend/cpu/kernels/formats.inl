@@ -1,0 +1,286 @@
+// Weight formats as seen by the multiplication kernels.
+//
+// A panel holds 16 output rows; each of its blocks covers 32 or 256 k. A block is decoded chunk by
+// chunk (32 k) into eight lines of unsigned bytes: line j holds k = 4j .. 4j+3 of the 16 rows, row
+// r in bytes 4r .. 4r+3. The weight is scale[row] * (byte - zero) + min[row]. Within a chunk a
+// format stores its bits so that every line needs at most one shift per source:
+//   nibbles  4 lines: line j has the low 4 bits of k = 4j+b in its low and of k = 16+4j+b in its
+//   high half bits     1 line:  bit g of byte (r, b) belongs to k = 4g + b pairs    2 lines: bits
+//   2g' of byte (r, b) of line p belong to k = 4(4p+g') + b
+// panels/pack.cpp writes exactly these layouts; every one has the size of 16 GGUF blocks.
+
+// ---- pieces
+
+static SERVAL_INLINE U8 nibble_line(const uint8_t* p, int j) {
+  return j < 4 ? and_line(load_line(p + 64 * j), 0x0F)
+               : and_line(srl_line<4>(load_line(p + 64 * (j - 4))), 0x0F);
+}
+
+// Bit g of every byte moved to bit 4.
+static SERVAL_INLINE U8 bit_line(const uint8_t* p, int g) {
+  const U8 v = load_line(p);
+  switch (g) {
+    case 0:
+      return and_line(sll_line<4>(v), 0x10);
+    case 1:
+      return and_line(sll_line<3>(v), 0x10);
+    case 2:
+      return and_line(sll_line<2>(v), 0x10);
+    case 3:
+      return and_line(sll_line<1>(v), 0x10);
+    case 4:
+      return and_line(v, 0x10);
+    case 5:
+      return and_line(srl_line<1>(v), 0x10);
+    case 6:
+      return and_line(srl_line<2>(v), 0x10);
+    default:
+      return and_line(srl_line<3>(v), 0x10);
+  }
+}
+
+// The two bits of k group j as values 0..3.
+static SERVAL_INLINE U8 pair_line(const uint8_t* p, int j) {
+  const U8 v = load_line(p + 64 * (j / 4));
+  switch (j % 4) {
+    case 0:
+      return and_line(v, 3);
+    case 1:
+      return and_line(srl_line<2>(v), 3);
+    case 2:
+      return and_line(srl_line<4>(v), 3);
+    default:
+      return and_line(srl_line<6>(v), 3);
+  }
+}
+
+// The same bits moved to bits 4 and 5.
+static SERVAL_INLINE U8 high_pair_line(const uint8_t* p, int j) {
+  const U8 v = load_line(p + 64 * (j / 4));
+  switch (j % 4) {
+    case 0:
+      return and_line(sll_line<4>(v), 0x30);
+    case 1:
+      return and_line(sll_line<2>(v), 0x30);
+    case 2:
+      return and_line(v, 0x30);
+    default:
+      return and_line(srl_line<2>(v), 0x30);
+  }
+}
+
+static SERVAL_INLINE F32 load_u8_f32(const uint8_t* p) { return to_f32(load_u8_i32(p)); }
+
+// ---- formats of 32
+
+struct Q4_0 {
+  static constexpr int kIndex = 3, kChunks = 1, kBlockBytes = 288, kSubs = 1, kZero = 8;
+  static constexpr bool kMin = false, kWide = false, kInPlace = false;
+  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) { return nibble_line(w + 32, j); }
+  static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
+  static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
+};
+
+struct Q4_1 {
+  static constexpr int kIndex = 4, kChunks = 1, kBlockBytes = 320, kSubs = 1, kZero = 0;
+  static constexpr bool kMin = true, kWide = false, kInPlace = false;
+  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) { return nibble_line(w + 64, j); }
+  static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
+  static SERVAL_INLINE F32 min(const uint8_t* w, int, int) { return load_f16(w + 32); }
+};
+
+struct Q5_0 {
+  static constexpr int kIndex = 5, kChunks = 1, kBlockBytes = 352, kSubs = 1, kZero = 16;
+  static constexpr bool kMin = false, kWide = false, kInPlace = false;
+  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
+    return or_line(nibble_line(w + 96, j), bit_line(w + 32, j));
+  }
+  static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
+  static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
+};
+
+struct Q5_1 {
+  static constexpr int kIndex = 6, kChunks = 1, kBlockBytes = 384, kSubs = 1, kZero = 0;
+  static constexpr bool kMin = true, kWide = false, kInPlace = false;
+  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
+    return or_line(nibble_line(w + 128, j), bit_line(w + 64, j));
+  }
+  static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
+  static SERVAL_INLINE F32 min(const uint8_t* w, int, int) { return load_f16(w + 32); }
+};
+
+// Stored as q + 128.
+struct Q8_0 {
+  static constexpr int kIndex = 7, kChunks = 1, kBlockBytes = 544, kSubs = 1, kZero = 128;
+  static constexpr bool kMin = false, kWide = true, kInPlace = true;
+  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) { return load_line(w + 32 + 64 * j); }
+  static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
+  static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
+};
+
+// T[q] + 128; T = -127 -104 -83 -65 -49 -35 -22 -10 1 13 25 38 53 69 89 113.
+alignas(16) static const uint8_t kIq4Codes[16] = {1,   24,  45,  63,  79,  93,  106, 118,
+                                                  129, 141, 153, 166, 181, 197, 217, 241};
+
+struct Iq4Nl {
+  static constexpr int kIndex = 13, kChunks = 1, kBlockBytes = 288, kSubs = 1, kZero = 128;
+  static constexpr bool kMin = false, kWide = true, kInPlace = false;
+  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
+    return lookup_line(kIq4Codes, nibble_line(w + 32, j));
+  }
+  static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
+  static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
+};
+
+// Twice the E2M1 value, plus 12.
+alignas(16) static const uint8_t kFp4Codes[16] = {12, 13, 14, 15, 16, 18, 20, 24,
+                                                  12, 11, 10, 9,  8,  6,  4,  0};
+
+struct Mxfp4 {
+  static constexpr int kIndex = 15, kChunks = 1, kBlockBytes = 272, kSubs = 1, kZero = 12;
+  static constexpr bool kMin = false, kWide = false, kInPlace = false;
+  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
+    return lookup_line(kFp4Codes, nibble_line(w + 16, j));
+  }
+  // 2^(e - 128) as the product of two normal powers of two: exact for e = 0 .. 255.
+  static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) {
+    const I32 e = load_u8_i32(w);
+    const I32 half = srl_i32(e, 1);
+    const I32 rest = sub_i32(e, half);
+    return mul(power_of_two(add_i32(half, set1_i32(-64))),
+               power_of_two(add_i32(rest, set1_i32(-64))));
+  }
+  static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
+};
+
+// ---- formats of 256
+
+// Six-bit scales and mins of eight sub-blocks: 8 x 16 bytes (scale low 4 bits, min low 4 bits
+// above), then 4 x 16 bytes with the high bits of sub-blocks 2i (scale, min) and 2i+1 (scale, min).
+static SERVAL_INLINE F32 k_scale(const uint8_t* p, int c) {
+  const I32 low = and_i32(load_u8_i32(p + 16 * c), 15);
+  const I32 high = and_i32(srl_i32(load_u8_i32(p + 128 + 16 * (c / 2)), 4 * (c & 1)), 3);
+  return to_f32(or_i32(low, sll_i32(high, 4)));
+}
+static SERVAL_INLINE F32 k_min(const uint8_t* p, int c) {
+  const I32 low = srl_i32(load_u8_i32(p + 16 * c), 4);
+  const I32 high = and_i32(srl_i32(load_u8_i32(p + 128 + 16 * (c / 2)), 4 * (c & 1) + 2), 3);
+  return to_f32(or_i32(low, sll_i32(high, 4)));
+}
+
+struct Q4_K {
+  static constexpr int kIndex = 10, kChunks = 8, kBlockBytes = 2304, kSubs = 1, kZero = 0;
+  static constexpr bool kMin = true, kWide = false, kInPlace = false;
+  static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
+    return nibble_line(w + 256 + 256 * c, j);
+  }
+  static SERVAL_INLINE F32 scale(const uint8_t* w, int c, int) {
+    return mul(load_f16(w), k_scale(w + 64, c));
+  }
+  static SERVAL_INLINE F32 min(const uint8_t* w, int c, int) {
+    return mul(negate(load_f16(w + 32)), k_min(w + 64, c));
+  }
+};
+
+struct Q5_K {
+  static constexpr int kIndex = 11, kChunks = 8, kBlockBytes = 2816, kSubs = 1, kZero = 0;
+  static constexpr bool kMin = true, kWide = false, kInPlace = false;
+  static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
+    const uint8_t* p = w + 256 + 320 * c;
+    return or_line(nibble_line(p + 64, j), bit_line(p, j));
+  }
+  static SERVAL_INLINE F32 scale(const uint8_t* w, int c, int) {
+    return mul(load_f16(w), k_scale(w + 64, c));
+  }
+  static SERVAL_INLINE F32 min(const uint8_t* w, int c, int) {
+    return mul(negate(load_f16(w + 32)), k_min(w + 64, c));
+  }
+};
+
+struct Q6_K {
+  static constexpr int kIndex = 12, kChunks = 8, kBlockBytes = 3360, kSubs = 2, kZero = 32;
+  static constexpr bool kMin = false, kWide = false, kInPlace = false;
+  static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
+    const uint8_t* p = w + 288 + 384 * c;
+    return or_line(nibble_line(p + 128, j), high_pair_line(p, j));
+  }
+  static SERVAL_INLINE F32 scale(const uint8_t* w, int c, int sub) {
+    return mul(load_f16(w), to_f32(load_i8_i32(w + 32 + 16 * (2 * c + sub))));
+  }
+  static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
+};
+
+// Scales: 16 x 16 bytes, scale in the low, min in the high half.
+struct Q2_K {
+  static constexpr int kIndex = 8, kChunks = 8, kBlockBytes = 1344, kSubs = 2, kZero = 0;
+  static constexpr bool kMin = true, kWide = false, kInPlace = false;
+  static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
+    return pair_line(w + 320 + 128 * c, j);
+  }
+  static SERVAL_INLINE F32 scale(const uint8_t* w, int c, int sub) {
+    return mul(load_f16(w), to_f32(and_i32(load_u8_i32(w + 64 + 16 * (2 * c + sub)), 15)));
+  }
+  static SERVAL_INLINE F32 min(const uint8_t* w, int c, int sub) {
+    return mul(negate(load_f16(w + 32)),
+               to_f32(srl_i32(load_u8_i32(w + 64 + 16 * (2 * c + sub)), 4)));
+  }
+};
+
+// Six-bit scales of sixteen sub-blocks: 8 x 16 bytes (sub-block 2c low, 2c+1 high half), then
+// 4 x 16 bytes with the high two bits of sub-blocks 4i .. 4i+3.
+struct Q3_K {
+  static constexpr int kIndex = 9, kChunks = 8, kBlockBytes = 1760, kSubs = 2, kZero = 4;
+  static constexpr bool kMin = false, kWide = false, kInPlace = false;
+  static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
+    const uint8_t* p = w + 224 + 192 * c;
+    return or_line(pair_line(p + 64, j), and_line(srl_line<2>(bit_line(p, j)), 4));
+  }
+  static SERVAL_INLINE F32 scale(const uint8_t* w, int c, int sub) {
+    const I32 low = and_i32(srl_i32(load_u8_i32(w + 32 + 16 * c), 4 * sub), 15);
+    const I32 high =
+        and_i32(srl_i32(load_u8_i32(w + 160 + 16 * (c / 2)), 4 * (c & 1) + 2 * sub), 3);
+    return mul(load_f16(w), to_f32(add_i32(or_i32(low, sll_i32(high, 4)), set1_i32(-32))));
+  }
+  static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
+};
+
+// Scales: 2 x 16 bytes of high bits (sub-blocks 4i .. 4i+3), 4 x 16 bytes of low halves (2i, 2i+1).
+struct Iq4Xs {
+  static constexpr int kIndex = 14, kChunks = 8, kBlockBytes = 2176, kSubs = 1, kZero = 128;
+  static constexpr bool kMin = false, kWide = true, kInPlace = false;
+  static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
+    return lookup_line(kIq4Codes, nibble_line(w + 128 + 256 * c, j));
+  }
+  static SERVAL_INLINE F32 scale(const uint8_t* w, int c, int) {
+    const I32 low = and_i32(srl_i32(load_u8_i32(w + 64 + 16 * (c / 2)), 4 * (c & 1)), 15);
+    const I32 high = and_i32(srl_i32(load_u8_i32(w + 32 + 16 * (c / 4)), 2 * (c & 3)), 3);
+    return mul(load_f16(w), to_f32(add_i32(or_i32(low, sll_i32(high, 4)), set1_i32(-32))));
+  }
+  static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
+};
+
+// What the plane of activation sums has to correct; some dot products take their bytes with a bias.
+template <class Format>
+static constexpr int effective_zero() {
+  return Format::kZero - (Format::kWide ? kWideBias : 0);
+}
+
+// ---- the unpacked panel: lines, then scales and mins as float, per chunk
+
+template <int kSubsOf, bool kMinOf, bool kWideOf, bool kZeroOf>
+struct Unpacked {
+  static constexpr int kChunks = 1, kSubs = kSubsOf;
+  static constexpr bool kMin = kMinOf, kWide = kWideOf;
+  static constexpr int kZero = (kZeroOf ? 1 : 0) + (kWide ? kWideBias : 0);  // only "is there one"
+  static constexpr int kBlockBytes = 512 + 64 * kSubs * (kMin ? 2 : 1);
+  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) { return load_line(w + 64 * j); }
+  static SERVAL_INLINE F32 scale(const uint8_t* w, int, int sub) {
+    return load_f32(reinterpret_cast<const float*>(w + 512 + 64 * sub));
+  }
+  static SERVAL_INLINE F32 min(const uint8_t* w, int, int sub) {
+    return load_f32(reinterpret_cast<const float*>(w + 512 + 64 * (kSubs + sub)));
+  }
+};
+template <class Format>
+using UnpackedOf =
+    Unpacked<Format::kSubs, Format::kMin, Format::kWide, effective_zero<Format>() != 0>;

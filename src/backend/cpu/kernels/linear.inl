@@ -1,0 +1,332 @@
+// One weight panel times all rows of a step.
+//
+// Every output is one float accumulator to which the chunks are added in ascending k:
+//   isum = exact integer dot product of 32 (or twice 16) weight bytes and activations,
+//   t    = float(isum) * scale                     (two halves: fma(float(isum1), scale1, t0)),
+//   acc  = fma(t, activation scale, acc), then acc = fma(min, activation sum, acc) if the format
+//   has
+//          minimums.
+// The three ways below (few rows: decode in registers; many rows: unpack the panel once; long rows:
+// walk k in slices that stay in the first-level cache) perform exactly these operations per output,
+// so a row's result does not depend on which of them ran.
+
+struct Operand {
+  const int8_t* q;
+  const float* scale;
+  const uint8_t* plane;  // i32 or f32
+};
+
+// `tokens` of the tile, which stores `stride` of them side by side. kStride 0: known at run time
+// only.
+template <class Format, int kTokens, int kStride>
+static SERVAL_NOINLINE void multiply_tile(const uint8_t* w, int blocks, Operand a, int run_stride,
+                                          float* out, bool resume) {
+  const int stride = kStride != 0 ? kStride : run_stride;
+  constexpr int kSubLines = 8 / Format::kSubs;
+  constexpr bool kZero = effective_zero<Format>() != 0;
+  F32 acc[kTokens];
+  SERVAL_UNROLL
+  for (int t = 0; t < kTokens; ++t) acc[t] = resume ? load_f32(out + 16 * t) : zero_f32();
+
+  for (int b = 0; b < blocks; ++b, w += Format::kBlockBytes) {
+    for (int c = 0; c < Format::kChunks; ++c) {
+      F32 term[kTokens];
+      SERVAL_UNROLL
+      for (int sub = 0; sub < Format::kSubs; ++sub) {
+        I32 sum[kTokens];
+        SERVAL_UNROLL
+        for (int t = 0; t < kTokens; ++t) {
+          sum[t] = kZero ? broadcast_i32(a.plane + 4 * (sub * stride + t)) : zero_i32();
+        }
+        SERVAL_UNROLL
+        for (int i = 0; i < kSubLines; ++i) {
+          // Lines that share a nibble source follow each other; the integer sum has no order.
+          const int j = Format::kSubs == 1 ? (i % 2) * 4 + i / 2 : sub * kSubLines + i;
+          const U8 line = Format::line(w, c, j);
+          const DotWeights<Format::kWide> weights(line);
+          SERVAL_UNROLL
+          for (int t = 0; t < kTokens; ++t) weights.dot(sum[t], a.q + 4 * (j * stride + t));
+        }
+        const F32 scale = Format::scale(w, c, sub);
+        SERVAL_UNROLL
+        for (int t = 0; t < kTokens; ++t) {
+          term[t] = sub == 0 ? mul(to_f32(sum[t]), scale) : fma(to_f32(sum[t]), scale, term[t]);
+        }
+      }
+      SERVAL_UNROLL
+      for (int t = 0; t < kTokens; ++t) acc[t] = fma_broadcast(term[t], a.scale + t, acc[t]);
+      if (Format::kMin) {
+        SERVAL_UNROLL
+        for (int sub = 0; sub < Format::kSubs; ++sub) {
+          const F32 min = Format::min(w, c, sub);
+          SERVAL_UNROLL
+          for (int t = 0; t < kTokens; ++t) {
+            acc[t] = fma_broadcast(min, reinterpret_cast<const float*>(a.plane) + sub * stride + t,
+                                   acc[t]);
+          }
+        }
+      }
+      a.q += 32 * stride;
+      a.scale += stride;
+      if (Format::kMin || kZero) a.plane += 4 * Format::kSubs * stride;
+    }
+  }
+  SERVAL_UNROLL
+  for (int t = 0; t < kTokens; ++t) store_f32(out + 16 * t, acc[t]);
+}
+
+// Float weights: lines of 16 values, one k each; acc = fma(w, x, acc) in ascending k.
+struct FloatF32 {
+  static constexpr int kIndex = 0, kLineBytes = 64;
+  static SERVAL_INLINE F32 line(const uint8_t* w) {
+    return load_f32(reinterpret_cast<const float*>(w));
+  }
+};
+struct FloatF16 {
+  static constexpr int kIndex = 1, kLineBytes = 32;
+  static SERVAL_INLINE F32 line(const uint8_t* w) { return load_f16(w); }
+};
+struct FloatBf16 {
+  static constexpr int kIndex = 2, kLineBytes = 32;
+  static SERVAL_INLINE F32 line(const uint8_t* w) { return load_bf16(w); }
+};
+
+template <class Format, int kTokens, int kStride>
+static SERVAL_NOINLINE void multiply_float_tile(const uint8_t* w, int k, const float* x,
+                                                int run_stride, float* out) {
+  const int stride = kStride != 0 ? kStride : run_stride;
+  F32 acc[kTokens];
+  SERVAL_UNROLL
+  for (int t = 0; t < kTokens; ++t) acc[t] = zero_f32();
+  for (int i = 0; i < k; ++i, w += Format::kLineBytes, x += stride) {
+    const F32 line = Format::line(w);
+    SERVAL_UNROLL
+    for (int t = 0; t < kTokens; ++t) acc[t] = fma_broadcast(line, x + t, acc[t]);
+  }
+  SERVAL_UNROLL
+  for (int t = 0; t < kTokens; ++t) store_f32(out + 16 * t, acc[t]);
+}
+
+// Calls `step` for the token groups of one tile: whole tiles at once where the registers suffice.
+// Step::run<kTokens, kStride>(first token).
+template <class Step>
+static SERVAL_INLINE void for_token_groups(const Step& step, int nr) {
+  if (kGroupTokens == 8) {
+    switch (nr) {
+      case 1:
+        return step.template run<1, 1>(0);
+      case 2:
+        return step.template run<2, 2>(0);
+      case 3:
+        return step.template run<3, 3>(0);
+      case 4:
+        return step.template run<4, 4>(0);
+      case 5:
+        return step.template run<5, 5>(0);
+      case 6:
+        return step.template run<6, 6>(0);
+      case 7:
+        return step.template run<7, 7>(0);
+      default:
+        return step.template run<8, 8>(0);
+    }
+  }
+  int t = 0;
+  for (; t + 2 <= nr; t += 2) step.template run<2, 0>(t);
+  if (t < nr) step.template run<1, 0>(t);
+}
+
+template <class Format>
+struct TileStep {
+  const uint8_t* w;
+  int blocks;
+  Operand a;
+  int nr;
+  float* out;
+  bool resume;
+  template <int kTokens, int kStride>
+  SERVAL_INLINE void run(int t) const {
+    const Operand moved = {a.q + 4 * t, a.scale + t, a.plane + 4 * t};
+    multiply_tile<Format, kTokens, kStride>(w, blocks, moved, nr, out + 16 * t, resume);
+  }
+};
+
+template <class Format>
+struct FloatTileStep {
+  const uint8_t* w;
+  int k;
+  const float* x;
+  int nr;
+  float* out;
+  template <int kTokens, int kStride>
+  SERVAL_INLINE void run(int t) const {
+    multiply_float_tile<Format, kTokens, kStride>(w, k, x + t, nr, out + 16 * t);
+  }
+};
+
+// Chunk `chunk` of the tile that begins at row `first`.
+static SERVAL_INLINE Operand tile_operand(const PanelJob& job, int first, int nr, int chunk,
+                                          int subs) {
+  const ActivationLayout& layout = job.activations->layout;
+  const uint8_t* base =
+      job.activations->quantized + static_cast<size_t>(first) * layout.token_bytes;
+  const size_t n = static_cast<size_t>(nr);
+  const size_t c = static_cast<size_t>(chunk);
+  Operand a;
+  a.q = reinterpret_cast<const int8_t*>(base + 32 * c * n);
+  a.scale = reinterpret_cast<const float*>(base + layout.scale_offset * n) + c * n;
+  a.plane = job.plane < 0
+                ? nullptr
+                : base + layout.plane_offset[job.plane] * n + 4 * c * n * static_cast<size_t>(subs);
+  return a;
+}
+
+static SERVAL_INLINE int tile_rows(int rows, int first) {
+  return rows - first < kTileTokens ? rows - first : kTileTokens;
+}
+
+template <class Format>
+static void multiply_in_registers(const PanelJob& job) {
+  const int rows = job.activations->rows;
+  const int blocks = job.activations->layout.k / (32 * Format::kChunks);
+  for (int first = 0; first < rows; first += kTileTokens) {
+    const int nr = tile_rows(rows, first);
+    const Operand a = tile_operand(job, first, nr, 0, Format::kSubs);
+    for_token_groups(TileStep<Format>{job.panel, blocks, a, nr, job.out + 16 * first, false}, nr);
+  }
+}
+
+template <class Format>
+static SERVAL_NOINLINE void unpack_panel(const uint8_t* w, int chunks, uint8_t* out) {
+  using To = UnpackedOf<Format>;
+  for (int b = 0; b < chunks / Format::kChunks; ++b, w += Format::kBlockBytes) {
+    for (int c = 0; c < Format::kChunks; ++c, out += To::kBlockBytes) {
+      SERVAL_UNROLL
+      for (int j = 0; j < 8; ++j) store_line(out + 64 * j, Format::line(w, c, j));
+      SERVAL_UNROLL
+      for (int sub = 0; sub < Format::kSubs; ++sub) {
+        store_f32(reinterpret_cast<float*>(out + 512 + 64 * sub), Format::scale(w, c, sub));
+        if (Format::kMin) {
+          store_f32(reinterpret_cast<float*>(out + 512 + 64 * (Format::kSubs + sub)),
+                    Format::min(w, c, sub));
+        }
+      }
+    }
+  }
+}
+
+// 2048 k of an unpacked panel and of one activation tile fit in a 48 KB cache.
+static constexpr int kSliceChunks = 64;
+
+template <class Format>
+static void multiply_unpacked(const PanelJob& job) {
+  using To = UnpackedOf<Format>;
+  const int rows = job.activations->rows;
+  const int chunks = job.activations->layout.k / 32;
+  unpack_panel<Format>(job.panel, chunks, job.scratch);
+  for (int c = 0; c < chunks; c += kSliceChunks) {
+    const int count = chunks - c < kSliceChunks ? chunks - c : kSliceChunks;
+    const uint8_t* w = job.scratch + static_cast<size_t>(c) * To::kBlockBytes;
+    for (int first = 0; first < rows; first += kTileTokens) {
+      const int nr = tile_rows(rows, first);
+      const Operand a = tile_operand(job, first, nr, c, Format::kSubs);
+      for_token_groups(TileStep<To>{w, count, a, nr, job.out + 16 * first, c > 0}, nr);
+    }
+  }
+}
+
+// Unpacking costs about as much as decoding once more per tile saves from the third tile on.
+static constexpr int kUnpackRows = 2 * kTileTokens;
+
+template <class Format>
+static void multiply(const PanelJob& job) {
+  if (job.activations->rows <= kUnpackRows) {
+    multiply_in_registers<Format>(job);
+  } else {
+    multiply_unpacked<Format>(job);
+  }
+}
+
+template <class Format>
+static void multiply_float(const PanelJob& job) {
+  const int rows = job.activations->rows;
+  const int k = job.activations->layout.k;
+  for (int first = 0; first < rows; first += kTileTokens) {
+    const int nr = tile_rows(rows, first);
+    const float* x = job.activations->raw + static_cast<size_t>(first) * static_cast<size_t>(k);
+    for_token_groups(FloatTileStep<Format>{job.panel, k, x, nr, job.out + 16 * first}, nr);
+  }
+}
+
+// ---- one row of a panel as floats (embedding)
+
+// As the format defines it in float32: product, then sum, each rounded.
+template <class Format>
+static void decode_row(const uint8_t* w, int k, int row, float* out) {
+  alignas(64) uint8_t bytes[64];
+  alignas(64) float scale[16];
+  alignas(64) float min[16];
+  for (int b = 0; b < k / (32 * Format::kChunks); ++b, w += Format::kBlockBytes) {
+    for (int c = 0; c < Format::kChunks; ++c, out += 32) {
+      SERVAL_UNROLL
+      for (int j = 0; j < 8; ++j) {
+        constexpr int kSubLines = 8 / Format::kSubs;
+        if (j % kSubLines == 0) {
+          store_f32(scale, Format::scale(w, c, j / kSubLines));
+          store_f32(min, Format::min(w, c, j / kSubLines));
+        }
+        store_line(bytes, Format::line(w, c, j));
+        for (int i = 0; i < 4; ++i) {
+          const float q = static_cast<float>(bytes[4 * row + i] - Format::kZero);
+          const float value = scale[row] * q;
+          out[4 * j + i] = Format::kMin ? value + min[row] : value;
+        }
+      }
+    }
+  }
+}
+
+template <class Format>
+static void decode_float_row(const uint8_t* w, int k, int row, float* out) {
+  alignas(64) float line[16];
+  for (int i = 0; i < k; ++i, w += Format::kLineBytes) {
+    store_f32(line, Format::line(w));
+    out[i] = line[row];
+  }
+}
+
+// ---- activations
+
+static void quantize(const float* x, const ActivationLayout& layout, uint8_t* tile, int nr, int t) {
+  const size_t n = static_cast<size_t>(nr);
+  int8_t* q = reinterpret_cast<int8_t*>(tile) + 4 * t;
+  float* scales = reinterpret_cast<float*>(tile + layout.scale_offset * n) + t;
+  alignas(64) int8_t bytes[32];
+  for (int c = 0; c < layout.k / 32; ++c, x += 32) {
+    const F32 a = load_f32(x);
+    const F32 b = load_f32(x + 16);
+    const float amax = reduce_max(max(abs(a), abs(b)));
+    // Below this the reciprocal overflows; such a chunk is zero for any purpose.
+    const bool tiny = !(amax >= 1e-30F);
+    const float inverse = tiny ? 0.0F : 127.0F / amax;
+    const float scale = tiny ? 0.0F : amax / 127.0F;
+    const int low = quantize_16(a, inverse, bytes);
+    const int high = quantize_16(b, inverse, bytes + 16);
+    for (int j = 0; j < 8; ++j) copy_4(q + 4 * nr * j, bytes + 4 * j);
+    q += 32 * nr;
+    scales[c * nr] = scale;
+    for (int p = 0; p < layout.planes; ++p) {
+      const PlaneSpec& spec = layout.plane[p];
+      uint8_t* plane = tile + layout.plane_offset[p] * n;
+      const int sums[2] = {spec.subs == 1 ? low + high : low, high};
+      for (int s = 0; s < spec.subs; ++s) {
+        const int at = (c * spec.subs + s) * nr + t;
+        if (spec.min) {
+          reinterpret_cast<float*>(plane)[at] = scale * static_cast<float>(sums[s]);
+        } else {
+          reinterpret_cast<int32_t*>(plane)[at] = -spec.zero * sums[s];
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,139 @@
+// Making handles, and sizing scratch memory for what was made.
+#include <algorithm>
+#include <climits>
+#include <cstring>
+#include <string>
+
+#include "backend/cpu/backend_impl.h"
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/isa.h"
+#include "backend/kv_storage.h"
+#include "base/check.h"
+#include "serval/error.h"
+
+namespace serval::cpu {
+namespace {
+
+// Matrices this much wider than their input are output projections: their results go to the logits
+// buffer, not to the [rows, outputs] scratch.
+constexpr int kHeadRatio = 20;
+constexpr int kMaxHeadDim = 512;
+
+bool is_head(const PackedLinear& linear) {
+  return linear.out_features() / linear.in_features() >= kHeadRatio;
+}
+
+}  // namespace
+
+CpuBackend::CpuBackend(const BackendOptions& options)
+    : kernels_(choose_kernels(options.isa)),
+      team_(options.threads),
+      packer_(kernels_, team_),
+      workers_(static_cast<size_t>(team_.size())) {
+  info_.name = "cpu";
+  info_.kernels = kernels_.name;
+  info_.threads = team_.size();
+  info_.numerics_id = kernels_.numerics_id;
+}
+
+LinearPtr CpuBackend::pack(const LinearSpec& spec, TensorSource& source) {
+  auto linear = packer_.pack(spec, source);
+  need_.features = std::max(need_.features, linear->in_features());
+  int& outputs = is_head(*linear) ? need_.head_outputs : need_.outputs;
+  outputs = std::max(outputs, linear->out_features());
+  need_.token_bytes = std::max(need_.token_bytes, linear->layout().token_bytes);
+  need_.raw = need_.raw || linear->needs_raw();
+  return linear;
+}
+
+EmbeddingPtr CpuBackend::pack_embedding(const TensorRef& ref, bool tied, TensorSource& source) {
+  // Rows are gathered from the panels, tied or not.
+  LinearSpec spec{ref.name, {ref}, {}};
+  auto table = packer_.pack(spec, source);
+  need_.features = std::max(need_.features, table->in_features());
+  if (tied) {
+    need_.head_outputs = std::max(need_.head_outputs, table->out_features());
+    need_.token_bytes = std::max(need_.token_bytes, table->layout().token_bytes);
+    need_.raw = need_.raw || table->needs_raw();
+  }
+  return std::make_unique<PackedEmbedding>(std::move(table));
+}
+
+BufferPtr CpuBackend::upload(std::span<const float> values) {
+  BufferPtr buffer = make_buffer(values.size_bytes());
+  if (!values.empty()) std::memcpy(buffer->data(), values.data(), values.size_bytes());
+  return buffer;
+}
+
+BufferPtr CpuBackend::allocate(size_t bytes) { return make_buffer(bytes); }
+
+RopePtr CpuBackend::make_rope(const RopeSpec& spec) {
+  SERVAL_CHECK(spec.dims % 2 == 0 &&
+               spec.inverse_frequency.size() == static_cast<size_t>(spec.dims / 2));
+  auto table = std::make_shared<RopeTable>();
+  table->spec = spec;
+  ropes_.push_back(table);
+  return std::make_unique<CpuRope>(std::move(table));
+}
+
+KvLayer CpuBackend::make_kv_layer(KvType type, int kv_heads, int head_dim, int blocks) {
+  if (head_dim <= 0 || head_dim > kMaxHeadDim || kv_heads <= 0 || blocks <= 0) {
+    throw Error(ErrorCode::kUnsupported, "attention with " + std::to_string(kv_heads) +
+                                             " KV heads of " + std::to_string(head_dim) +
+                                             " is not supported (1 to 512 dimensions)");
+  }
+  KvLayer layer;
+  layer.type = type;
+  layer.kv_heads = kv_heads;
+  layer.head_dim = head_dim;
+  layer.blocks = blocks;
+  layer.k_block_bytes = layer.v_block_bytes = kv_block_bytes(type, kv_heads, head_dim);
+  layer.k = make_buffer(layer.k_block_bytes * static_cast<size_t>(blocks));
+  layer.v = make_buffer(layer.v_block_bytes * static_cast<size_t>(blocks));
+  need_.head_dim = std::max(need_.head_dim, head_dim);
+  need_.kv_heads = std::max(need_.kv_heads, kv_heads);
+  return layer;
+}
+
+KvView view_of(const KvLayer& layer) {
+  KvView view;
+  view.format = layer.type == KvType::kF32 ? kKvF32 : layer.type == KvType::kF16 ? kKvF16 : kKvQ8;
+  view.head_dim = layer.head_dim;
+  view.k = static_cast<uint8_t*>(layer.k->data());
+  view.v = static_cast<uint8_t*>(layer.v->data());
+  view.k_block_bytes = layer.k_block_bytes;
+  view.v_block_bytes = layer.v_block_bytes;
+  view.k_head_bytes = layer.k_block_bytes / static_cast<size_t>(layer.kv_heads);
+  view.v_head_bytes = layer.v_block_bytes / static_cast<size_t>(layer.kv_heads);
+  return view;
+}
+
+void CpuBackend::reserve(const StepLimits& limits) {
+  limits_ = limits;
+  const size_t rows = static_cast<size_t>(std::max({limits.rows, kMaxLogitSlice, 1}));
+  const size_t features = static_cast<size_t>(need_.features);
+  quantized_.reserve(rows * need_.token_bytes);
+  if (need_.raw) raw_.reserve(rows * features * sizeof(float));
+  wide_.reserve(rows * static_cast<size_t>(need_.outputs) * sizeof(float));
+  const size_t logit_rows = static_cast<size_t>(std::min(limits.logit_rows, kMaxLogitSlice));
+  logits_.reserve(logit_rows * static_cast<size_t>(need_.head_outputs) * sizeof(float));
+  for (Worker& worker : workers_) {
+    worker.row.reserve((features + 16) * sizeof(float));
+    worker.panel.reserve(panel_scratch_bytes(need_.features));
+    worker.out.reserve(2 * rows * kPanelRows * sizeof(float));
+  }
+  for (const auto& rope : ropes_) {
+    const size_t values = rows * static_cast<size_t>(rope->spec.dims / 2);
+    rope->cosine.resize(values);
+    rope->sine.resize(values);
+  }
+  reserve_attention(need_.head_dim, need_.kv_heads);
+}
+
+}  // namespace serval::cpu
+
+namespace serval {
+std::unique_ptr<Backend> create_cpu_backend(const BackendOptions& options) {
+  return std::make_unique<cpu::CpuBackend>(options);
+}
+}  // namespace serval

@@ -1,0 +1,363 @@
+// The verbs of a step. Each is one run of the team: rows are prepared (norm, quantisation) split by
+// rows, a barrier, then output panels are split over the workers and each panel's results are
+// finished (bias, activation, residual) by the worker that has them in its cache.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "backend/cpu/backend_impl.h"
+#include "base/check.h"
+
+namespace serval::cpu {
+namespace {
+
+// From here on panels are claimed one by one; below, a claim costs more than an uneven split.
+constexpr int kDynamicRows = 32;
+
+const PackedLinear& packed(const Linear& linear) {
+  return static_cast<const PackedLinear&>(linear);
+}
+
+NormJob job_of(const Norm& norm) {
+  NormJob job;
+  job.weight = norm.weight->floats();
+  job.bias = norm.bias == nullptr ? nullptr : norm.bias->floats();
+  job.epsilon = norm.epsilon;
+  job.layer_norm = norm.kind == NormKind::kLayer;
+  return job;
+}
+
+int valid_columns(const PackedPart& part, int panel) {
+  return std::min(kPanelRows, part.rows - panel * kPanelRows);
+}
+
+void add_bias(const PackedPart& part, int panel, int rows, float* values) {
+  if (part.bias.empty()) return;
+  const float* bias = part.bias.data() + static_cast<ptrdiff_t>(panel) * kPanelRows;
+  for (int r = 0; r < rows; ++r) {
+    for (int i = 0; i < kPanelRows; ++i) values[r * kPanelRows + i] += bias[i];
+  }
+}
+
+}  // namespace
+
+// ---- products
+
+void CpuBackend::size_for(const PackedLinear& linear, int rows) {
+  const size_t n = static_cast<size_t>(rows);
+  if (linear.needs_quantized()) quantized_.reserve(n * linear.layout().token_bytes);
+  if (linear.needs_raw())
+    raw_.reserve(n * static_cast<size_t>(linear.in_features()) * sizeof(float));
+  for (Worker& worker : workers_) {
+    worker.row.reserve((static_cast<size_t>(linear.in_features()) + 16) * sizeof(float));
+    worker.panel.reserve(panel_scratch_bytes(linear.in_features()));
+    worker.out.reserve(2 * n * kPanelRows * sizeof(float));
+  }
+}
+
+Activations CpuBackend::activations_for(const PackedLinear& linear, int rows) const {
+  Activations to;
+  to.layout = linear.layout();
+  to.rows = rows;
+  to.quantized = linear.needs_quantized() ? quantized_.as<uint8_t>() : nullptr;
+  to.raw = linear.needs_raw() ? raw_.as<float>() : nullptr;
+  return to;
+}
+
+void CpuBackend::prepare_row(const float* x, int row, const Norm* norm, const Activations& to,
+                             float* buffer) {
+  const int k = to.layout.k;
+  if (norm != nullptr) {
+    kernels_.norm(x, k, job_of(*norm), buffer);
+    x = buffer;
+  }
+  const int first = row / kTileTokens * kTileTokens;
+  const int nr = std::min(kTileTokens, to.rows - first);
+  if (to.quantized != nullptr) {
+    kernels_.quantize(x, to.layout,
+                      to.quantized + static_cast<size_t>(first) * to.layout.token_bytes, nr,
+                      row - first);
+  }
+  if (to.raw != nullptr) {
+    float* out = to.raw + static_cast<ptrdiff_t>(first) * k + (row - first);
+    for (int i = 0; i < k; ++i) out[static_cast<ptrdiff_t>(i) * nr] = x[i];
+  }
+}
+
+void CpuBackend::prepare(int worker, const Tensor& x, const int32_t* row_ids, const Norm* norm,
+                         const Activations& to) {
+  float* buffer = workers_[static_cast<size_t>(worker)].row.as<float>();
+  const Range range = split(to.rows, worker, team_.size());
+  for (int row = range.first; row < range.end; ++row) {
+    prepare_row(x.row(row_ids == nullptr ? row : row_ids[row]), row, norm, to, buffer);
+  }
+}
+
+const float* CpuBackend::multiply(int worker, int slot, const PackedPart& part, int panel,
+                                  const Activations& activations) {
+  Worker& own = workers_[static_cast<size_t>(worker)];
+  float* out = own.out.as<float>() + static_cast<ptrdiff_t>(slot) * activations.rows * kPanelRows;
+  const PanelJob job{part.panel(panel), &activations, part.plane, own.panel.as<uint8_t>(), out};
+  kernels_.multiply[static_cast<size_t>(part.type)](job);
+  add_bias(part, panel, activations.rows, out);
+  return out;
+}
+
+template <typename Each>
+void CpuBackend::for_units(int worker, int count, int rows, const Each& each) {
+  if (rows >= kDynamicRows) {
+    for (int i = next_.fetch_add(1, std::memory_order_relaxed); i < count;
+         i = next_.fetch_add(1, std::memory_order_relaxed)) {
+      each(i);
+    }
+  } else {
+    const Range range = split(count, worker, team_.size());
+    for (int i = range.first; i < range.end; ++i) each(i);
+  }
+}
+
+// Workers get equal bytes, in the order of the parts.
+template <typename Each>
+void CpuBackend::for_panels(int worker, const PackedLinear& linear, int rows, const Each& each) {
+  if (rows >= kDynamicRows) {
+    int panels = 0;
+    for (const PackedPart& part : linear.parts()) panels += part.panels;
+    for_units(worker, panels, rows, [&](int i) {
+      const PackedPart* part = linear.parts().data();
+      while (i >= part->panels) i -= part++->panels;
+      each(*part, i);
+    });
+    return;
+  }
+  size_t total = 0;
+  for (const PackedPart& part : linear.parts()) total += part.bytes();
+  const size_t workers = static_cast<size_t>(team_.size());
+  const size_t low = total * static_cast<size_t>(worker) / workers;
+  const size_t high = total * static_cast<size_t>(worker + 1) / workers;
+  size_t start = 0;
+  for (const PackedPart& part : linear.parts()) {
+    // A panel belongs to the worker in whose share it begins.
+    const auto first_from = [&](size_t at) {
+      const size_t ahead = at > start ? (at - start + part.panel_bytes - 1) / part.panel_bytes : 0;
+      return static_cast<int>(std::min(ahead, static_cast<size_t>(part.panels)));
+    };
+    for (int p = first_from(low), end = first_from(high); p < end; ++p) each(part, p);
+    start += part.bytes();
+  }
+}
+
+// ---- verbs
+
+void CpuBackend::begin_step(const ForwardBatch& batch) {
+  batch_ = batch;
+  const int rows = batch.rows();
+  for (const auto& rope : ropes_) {
+    const size_t values = static_cast<size_t>(rows) * rope->spec.inverse_frequency.size();
+    if (rope->cosine.size() < values) {
+      rope->cosine.resize(values);
+      rope->sine.resize(values);
+    }
+  }
+  team_.run([&](int worker) {
+    const Range range = split(rows, worker, team_.size());
+    for (const auto& rope : ropes_) {
+      const std::vector<double>& frequency = rope->spec.inverse_frequency;
+      const double magnitude = static_cast<double>(rope->spec.magnitude);
+      for (int row = range.first; row < range.end; ++row) {
+        const double position = batch_.positions[static_cast<size_t>(row)];
+        const size_t at = static_cast<size_t>(row) * frequency.size();
+        for (size_t i = 0; i < frequency.size(); ++i) {
+          const double angle = position * frequency[i];
+          rope->cosine[at + i] = static_cast<float>(std::cos(angle) * magnitude);
+          rope->sine[at + i] = static_cast<float>(std::sin(angle) * magnitude);
+        }
+      }
+    }
+  });
+}
+
+void CpuBackend::embed(const Embedding& table, float scale, Tensor x) {
+  const PackedPart& part = static_cast<const PackedEmbedding&>(table).table().parts()[0];
+  const auto decode = kernels_.decode_row[static_cast<size_t>(part.type)];
+  team_.run([&](int worker) {
+    const Range range = split(batch_.rows(), worker, team_.size());
+    for (int row = range.first; row < range.end; ++row) {
+      const int token = batch_.tokens[static_cast<size_t>(row)];
+      SERVAL_CHECK(token >= 0 && token < part.rows);
+      decode(part.panel(token / kPanelRows), x.cols, token % kPanelRows, x.row(row));
+      if (scale != 1.0F) kernels_.scale(scale, x.cols, x.row(row));
+    }
+  });
+}
+
+const RowSpan& CpuBackend::span_of(int row) const {
+  size_t i = 0;
+  while (row >= batch_.spans[i].first_row + batch_.spans[i].rows) ++i;
+  return batch_.spans[i];
+}
+
+// The query heads of one KV head, its key and its value: norm, rotation, into q and the cache.
+void CpuBackend::finish_head(const Finish& finish, const RowSpan& span, int row, int kv_head) {
+  const int dim = finish.kv.head_dim;
+  const int group = finish.heads / finish.kv_heads;
+  const RopeTable& rope = *finish.rope;
+  float* in = wide_.as<float>() + static_cast<ptrdiff_t>(row) * finish.linear->out_features();
+  const bool halves = rope.spec.style == RopeStyle::kHalves;
+  const auto turn = [&](float* head, const Norm* norm) {
+    if (norm != nullptr) kernels_.norm(head, dim, job_of(*norm), head);
+    kernels_.rope(head, rope.cosine_of(row), rope.sine_of(row), rope.spec.dims, halves);
+  };
+  for (int h = kv_head * group; h < (kv_head + 1) * group; ++h) {
+    float* head = finish.q.row(row) + static_cast<ptrdiff_t>(h) * dim;
+    std::memcpy(head, in + static_cast<ptrdiff_t>(h) * dim,
+                static_cast<size_t>(dim) * sizeof(float));
+    turn(head, finish.qk_norm == nullptr ? nullptr : &finish.qk_norm->q);
+  }
+  float* key = in + static_cast<ptrdiff_t>(finish.heads + kv_head) * dim;
+  const float* value = key + static_cast<ptrdiff_t>(finish.kv_heads) * dim;
+  turn(key, finish.qk_norm == nullptr ? nullptr : &finish.qk_norm->k);
+
+  const int position = span.past + row - span.first_row;
+  const int slot = position % kBlockTokens;
+  const BlockId id =
+      batch_.block_tables[static_cast<size_t>(span.first_block + position / kBlockTokens)];
+  const size_t block = static_cast<size_t>(id);
+  const size_t head = static_cast<size_t>(kv_head);
+  kernels_.store_k(finish.kv.format, key, dim, slot,
+                   finish.kv.k + block * finish.kv.k_block_bytes + head * finish.kv.k_head_bytes);
+  kernels_.store_v(finish.kv.format, value, dim, slot,
+                   finish.kv.v + block * finish.kv.v_block_bytes + head * finish.kv.v_head_bytes);
+}
+
+void CpuBackend::attention_in(Tensor x, const Norm& norm, const Linear& qkv, const QkNorm* qk_norm,
+                              const Rope& rope, KvLayer& kv, Tensor q) {
+  const PackedLinear& linear = packed(qkv);
+  const int rows = x.rows;
+  size_for(linear, rows);
+  wide_.reserve(static_cast<size_t>(rows) * static_cast<size_t>(linear.out_features()) *
+                sizeof(float));
+  Finish finish{&linear,
+                qk_norm,
+                &static_cast<const CpuRope&>(rope).table(),
+                view_of(kv),
+                kv.kv_heads,
+                q.cols / kv.head_dim,
+                q};
+  SERVAL_CHECK(linear.out_features() == (finish.heads + 2 * kv.kv_heads) * kv.head_dim);
+  const Activations activations = activations_for(linear, rows);
+  next_.store(0, std::memory_order_relaxed);
+  team_.run([&](int worker) {
+    prepare(worker, x, nullptr, &norm, activations);
+    team_.barrier();
+    for_panels(worker, linear, rows, [&](const PackedPart& part, int panel) {
+      const float* y = multiply(worker, 0, part, panel, activations);
+      const int columns = valid_columns(part, panel);
+      float* to = wide_.as<float>() + part.first_output + panel * kPanelRows;
+      for (int r = 0; r < rows; ++r, to += linear.out_features()) {
+        std::memcpy(to, y + r * kPanelRows, static_cast<size_t>(columns) * sizeof(float));
+      }
+    });
+    team_.barrier();
+    const Range range = split(rows * kv.kv_heads, worker, team_.size());
+    for (int unit = range.first; unit < range.end; ++unit) {
+      const int row = unit / kv.kv_heads;
+      finish_head(finish, span_of(row), row, unit % kv.kv_heads);
+    }
+  });
+}
+
+void CpuBackend::project_add(Tensor h, const Linear& linear, const Norm* post, Tensor x) {
+  const PackedLinear& matrix = packed(linear);
+  const int rows = x.rows;
+  size_for(matrix, rows);
+  const int width = matrix.out_features();
+  if (post != nullptr) {
+    wide_.reserve(static_cast<size_t>(rows) * static_cast<size_t>(width) * sizeof(float));
+  }
+  const Activations activations = activations_for(matrix, rows);
+  next_.store(0, std::memory_order_relaxed);
+  team_.run([&](int worker) {
+    prepare(worker, h, nullptr, nullptr, activations);
+    team_.barrier();
+    for_panels(worker, matrix, rows, [&](const PackedPart& part, int panel) {
+      const float* y = multiply(worker, 0, part, panel, activations);
+      const int columns = valid_columns(part, panel);
+      const int column = part.first_output + panel * kPanelRows;
+      for (int r = 0; r < rows; ++r, y += kPanelRows) {
+        if (post == nullptr) {
+          kernels_.add(y, columns, x.row(r) + column);
+        } else {
+          std::memcpy(wide_.as<float>() + static_cast<ptrdiff_t>(r) * width + column, y,
+                      static_cast<size_t>(columns) * sizeof(float));
+        }
+      }
+    });
+    if (post == nullptr) return;
+    team_.barrier();
+    const Range range = split(rows, worker, team_.size());
+    for (int r = range.first; r < range.end; ++r) {
+      float* y = wide_.as<float>() + static_cast<ptrdiff_t>(r) * width;
+      kernels_.norm(y, width, job_of(*post), y);
+      kernels_.add(y, width, x.row(r));
+    }
+  });
+}
+
+void CpuBackend::ffn_in(Tensor x, const Norm& norm, const Linear& linear, Activation activation,
+                        Tensor h) {
+  const PackedLinear& matrix = packed(linear);
+  const int rows = x.rows;
+  size_for(matrix, rows);
+  const bool gated = is_gated(activation);
+  const bool silu = activation == Activation::kSiluGated || activation == Activation::kSilu;
+  const auto act = silu ? kernels_.silu : kernels_.gelu_tanh;
+  const std::vector<PackedPart>& parts = matrix.parts();
+  SERVAL_CHECK(parts.size() == (gated ? 2U : 1U) && parts[0].rows == h.cols);
+  const Activations activations = activations_for(matrix, rows);
+  next_.store(0, std::memory_order_relaxed);
+  team_.run([&](int worker) {
+    prepare(worker, x, nullptr, &norm, activations);
+    team_.barrier();
+    for_units(worker, parts[0].panels, rows, [&](int panel) {
+      const float* gate = multiply(worker, 0, parts[0], panel, activations);
+      const float* up = gated ? multiply(worker, 1, parts[1], panel, activations) : nullptr;
+      const int columns = valid_columns(parts[0], panel);
+      for (int r = 0; r < rows; ++r) {
+        act(gate + r * kPanelRows, gated ? up + r * kPanelRows : nullptr, columns,
+            h.row(r) + panel * kPanelRows);
+      }
+    });
+  });
+}
+
+void CpuBackend::head(Tensor x, const Norm& norm, const Linear& output, const HeadParams& params,
+                      LogitSink& sink) {
+  const PackedLinear& matrix = packed(output);
+  const int vocab = matrix.out_features();
+  const int total = static_cast<int>(batch_.logit_rows.size());
+  for (int first = 0; first < total; first += kMaxLogitSlice) {
+    const int rows = std::min(kMaxLogitSlice, total - first);
+    size_for(matrix, rows);
+    logits_.reserve(static_cast<size_t>(rows) * static_cast<size_t>(vocab) * sizeof(float));
+    const Tensor logits{logits_.as<float>(), rows, vocab, vocab};
+    const Activations activations = activations_for(matrix, rows);
+    next_.store(0, std::memory_order_relaxed);
+    team_.run([&](int worker) {
+      prepare(worker, x, batch_.logit_rows.data() + first, &norm, activations);
+      team_.barrier();
+      for_panels(worker, matrix, rows, [&](const PackedPart& part, int panel) {
+        const float* y = multiply(worker, 0, part, panel, activations);
+        const int columns = valid_columns(part, panel);
+        for (int r = 0; r < rows; ++r, y += kPanelRows) {
+          float* to = logits.row(r) + part.first_output + panel * kPanelRows;
+          std::memcpy(to, y, static_cast<size_t>(columns) * sizeof(float));
+          if (params.scale != 1.0F) kernels_.scale(params.scale, columns, to);
+          if (params.softcap > 0.0F) kernels_.softcap(params.softcap, columns, to);
+        }
+      });
+    });
+    sink.logits(first, logits);
+  }
+}
+
+}  // namespace serval::cpu
