@@ -1,0 +1,349 @@
+// serval bench: prompt speed, decode speed at depth, decode speed of a batch, through the same
+// engine that everything else uses, beside what the machine can do, measured before and after in
+// this process.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <chrono>
+#include <condition_variable>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <sstream>
+
+#include "apps/command.h"
+#include "apps/generation.h"
+#include "apps/interrupt.h"
+#include "apps/json_text.h"
+#include "apps/model_argument.h"
+#include "apps/options.h"
+#include "apps/speed_rows.h"
+#include "apps/terminal.h"
+#include "backend/cpu/probe.h"
+#include "format/gguf.h"
+#include "model/model.h"
+
+namespace serval {
+namespace {
+
+namespace json = boost::json;
+using Clock = std::chrono::steady_clock;
+
+constexpr int kDigestTokens = 64;
+
+struct BenchOptions {
+  ModelOptions model;
+  EngineOptions engine;
+  std::vector<std::string> positionals;
+  std::vector<int> prompts = {512}, decodes = {128}, depths = {0, 2048}, batches = {1, 4, 16};
+  int repetitions = 5;
+  bool json = false;
+};
+
+MachineLimits measure_machine(int threads) {
+  return {measure_read_bandwidth(threads), measure_dot_peak(threads)};
+}
+
+// Ticks the hypervisor gave to others, and ticks in all: a noisy neighbour shows here.
+std::pair<double, double> steal_ticks() {
+  std::ifstream file("/proc/stat");
+  std::string word;
+  file >> word;
+  double all = 0;
+  double stolen = 0;
+  for (int i = 0; i < 8; ++i) {
+    double ticks = 0;
+    file >> ticks;
+    all += ticks;
+    if (i == 7) stolen = ticks;
+  }
+  return {stolen, all};
+}
+
+// Token ids that look like nothing in particular, the same in every run; `stream` tells sequences
+// apart.
+std::vector<TokenId> arbitrary_tokens(int count, int vocab, uint64_t stream) {
+  std::vector<TokenId> ids;
+  uint64_t state = 0x9E3779B97F4A7C15ULL * (stream + 1);
+  const int low = std::min(vocab / 2, 1000);  // control tokens usually come first
+  for (int i = 0; i < count; ++i) {
+    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    ids.push_back(low + static_cast<int>((state >> 33) % static_cast<uint64_t>(vocab - low)));
+  }
+  return ids;
+}
+
+// When the tokens of several requests arrived.
+struct Arrivals {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<std::vector<Clock::time_point>> tokens;
+  size_t open = 0;
+  std::optional<Error> failure;
+};
+
+Request bench_request(std::vector<TokenId> prompt, int max_tokens, bool use_cache) {
+  Request request;
+  request.prompt = std::move(prompt);
+  request.max_tokens = max_tokens;
+  request.ignore_eos = true;
+  request.use_cache = use_cache;
+  request.sampling.temperature = 0;
+  request.sampling.repeat_penalty = 1;
+  return request;
+}
+
+void stop_if_interrupted() {
+  if (interrupted()) throw Error(ErrorCode::kCancelled, "interrupted");
+}
+
+double prompt_rate(Engine& engine, int tokens, uint64_t stream) {
+  const Request request =
+      bench_request(arbitrary_tokens(tokens, engine.info().vocab_size, stream), 1, false);
+  const auto start = Clock::now();
+  const Answer answer = run_request(engine, request, {});
+  stop_if_interrupted();
+  return tokens / std::chrono::duration<double>(answer.first_token - start).count();
+}
+
+// Tokens per second of `batch` sequences together, between the moment the last of them began to
+// generate and the moment the first of them was done.
+double decode_rate(Engine& engine, const SpeedRow& row) {
+  const auto arrivals = std::make_shared<Arrivals>();
+  arrivals->tokens.resize(static_cast<size_t>(row.batch));
+  arrivals->open = static_cast<size_t>(row.batch);
+  std::vector<RequestId> ids;
+  for (int i = 0; i < row.batch; ++i) {
+    Request request =
+        bench_request(arbitrary_tokens(std::max(row.depth, 1), engine.info().vocab_size,
+                                       static_cast<uint64_t>(i)),
+                      row.tokens + 1, true);
+    const auto sink = [arrivals, i](RequestId, const Event& event) {
+      const auto now = Clock::now();
+      const std::lock_guard<std::mutex> lock(arrivals->mutex);
+      if (const auto* delta = std::get_if<TextDelta>(&event)) {
+        auto& mine = arrivals->tokens[static_cast<size_t>(i)];
+        mine.insert(mine.end(), delta->tokens.size(), now);
+      } else if (!std::holds_alternative<Started>(event)) {
+        if (const auto* failed = std::get_if<Failed>(&event)) arrivals->failure = failed->error;
+        --arrivals->open;
+        arrivals->changed.notify_all();
+      }
+      return true;
+    };
+    ids.push_back(checked(engine.submit(std::move(request), sink)));
+  }
+  std::unique_lock<std::mutex> lock(arrivals->mutex);
+  while (arrivals->open > 0) {
+    arrivals->changed.wait_for(lock, std::chrono::milliseconds(100));
+    if (!interrupted()) continue;
+    lock.unlock();
+    for (const RequestId id : ids) engine.cancel(id);
+    lock.lock();
+  }
+  if (arrivals->failure) throw *arrivals->failure;
+  stop_if_interrupted();
+  Clock::time_point begin = Clock::time_point::min();
+  Clock::time_point end = Clock::time_point::max();
+  for (const auto& times : arrivals->tokens) {
+    if (times.size() < 2)
+      throw Error(ErrorCode::kResourceExhausted, "a sequence of the batch was cut short");
+    begin = std::max(begin, times.front());
+    end = std::min(end, times.back());
+  }
+  double counted = 0;
+  for (const auto& times : arrivals->tokens) {
+    counted += static_cast<double>(
+        std::count_if(times.begin(), times.end(), [&](auto t) { return t > begin && t <= end; }));
+  }
+  if (end <= begin)
+    throw Error(ErrorCode::kResourceExhausted,
+                "the batch does not fit at once; use a smaller -B or -d");
+  return counted / std::chrono::duration<double>(end - begin).count();
+}
+
+// FNV-1a over the logits of a fixed prompt: the same on two machines if they compute the same.
+std::string logits_digest(Engine& engine) {
+  uint64_t hash = 0xCBF29CE484222325ULL;
+  Request request =
+      bench_request(arbitrary_tokens(kDigestTokens, engine.info().vocab_size, 12345), 0, false);
+  request.prompt_logits = [&](int, const float* logits, int vocab) {
+    const auto* bytes = reinterpret_cast<const unsigned char*>(logits);
+    for (size_t i = 0; i < static_cast<size_t>(vocab) * sizeof(float); ++i) {
+      hash = (hash ^ bytes[i]) * 0x100000001B3ULL;
+    }
+  };
+  run_request(engine, std::move(request), {});
+  return fmt::format("{:016x}", hash);
+}
+
+std::vector<SpeedRow> planned_rows(const BenchOptions& options) {
+  std::vector<SpeedRow> rows;
+  for (const int tokens : options.prompts) {
+    if (tokens > 0) rows.push_back({false, tokens, 0, 1, {}});
+  }
+  for (const int tokens : options.decodes) {
+    for (const int depth : options.depths) {
+      for (const int batch : options.batches) {
+        if (tokens > 0) rows.push_back({true, tokens, depth, batch, {}});
+      }
+    }
+  }
+  return rows;
+}
+
+class Bench {
+ public:
+  Bench(BenchOptions options, std::string path)
+      : options_(std::move(options)), path_(std::move(path)) {}
+
+  int run() {
+    rows_ = planned_rows(options_);
+    if (rows_.empty()) throw UsageError("nothing to measure: -p and -n are both 0");
+    read_plan();
+    const auto steal_before = steal_ticks();
+    before_ = measure_machine(options_.engine.threads);
+    {
+      const std::unique_ptr<Engine> engine = load_engine(config());
+      info_ = engine->info();
+      if (!options_.json) {
+        print(fmt::format("{}  {} threads, {} kernels\n", terminal_safe(info_.name), info_.threads,
+                          info_.kernels));
+        print(table_head());
+      }
+      const InterruptScope scope;
+      for (SpeedRow& row : rows_) measure(*engine, row);
+      digest_ = logits_digest(*engine);
+    }
+    after_ = measure_machine(options_.engine.threads);
+    const auto steal_after = steal_ticks();
+    steal_percent_ = 100 * (steal_after.first - steal_before.first) /
+                     std::max(1.0, steal_after.second - steal_before.second);
+    report();
+    return kExitDone;
+  }
+
+ private:
+  void read_plan() {
+    const std::unique_ptr<GgufFile> file = GgufFile::open(path_);
+    StepLimits limits;
+    limits.rows = options_.engine.batch;
+    const KvType kv = options_.engine.kv_type == "f32"    ? KvType::kF32
+                      : options_.engine.kv_type == "q8_0" ? KvType::kQ8_0
+                                                          : KvType::kF16;
+    plan_ = plan_model(*file, limits, kv);
+    const int trained = plan_.config.context_length;
+    const auto too_long = [&](const SpeedRow& row) { return row.depth + row.tokens + 1 > trained; };
+    if (std::any_of(rows_.begin(), rows_.end(), too_long)) {
+      notice(fmt::format("rows beyond the trained context of {} tokens are left out", trained));
+      rows_.erase(std::remove_if(rows_.begin(), rows_.end(), too_long), rows_.end());
+    }
+    if (rows_.empty()) throw UsageError("every row is longer than the model's context");
+  }
+
+  // Room for the largest row at once, with whole blocks for every sequence.
+  EngineConfig config() const {
+    EngineConfig config = engine_config(options_.engine, path_);
+    int64_t kv_tokens = 0;
+    for (const SpeedRow& row : rows_) {
+      const int length = row.depth + row.tokens + 2;
+      config.context = std::max(config.context, length);
+      config.max_sequences = std::max(config.max_sequences, row.batch);
+      const int64_t blocks = (length + kBlockTokens - 1) / kBlockTokens + 1;
+      kv_tokens = std::max(kv_tokens, blocks * kBlockTokens * row.batch);
+    }
+    config.kv_tokens = kv_tokens;
+    return config;
+  }
+
+  void measure(Engine& engine, SpeedRow& row) {
+    // The first run warms caches, and computes the KV that later runs at depth find again.
+    for (int i = -1; i < options_.repetitions; ++i) {
+      const double rate =
+          row.decode ? decode_rate(engine, row)
+                     : prompt_rate(engine, row.tokens, 1000 + static_cast<uint64_t>(i + 1));
+      if (i >= 0) row.rates.push_back(rate);
+    }
+    if (!options_.json) {
+      print(table_line(row, figures(row, plan_, options_.engine.batch, before_)));
+    }
+  }
+
+  void report() const {
+    const MachineLimits limits{std::max(before_.gbytes_per_second, after_.gbytes_per_second),
+                               std::max(before_.gmacs_per_second, after_.gmacs_per_second)};
+    if (!options_.json) {
+      print(
+          fmt::format("machine  read {:.1f} GB/s before, {:.1f} after; dot products {:.0f} GMAC/s "
+                      "before, {:.0f} after; {:.1f} % stolen\nlogits   {}\n",
+                      before_.gbytes_per_second, after_.gbytes_per_second, before_.gmacs_per_second,
+                      after_.gmacs_per_second, steal_percent_, digest_));
+      return;
+    }
+    json::array rows;
+    for (const SpeedRow& row : rows_) {
+      rows.push_back(row_json(row, figures(row, plan_, options_.engine.batch, limits)));
+    }
+    const auto machine = [](const MachineLimits& m) {
+      return json::object{{"read_gbytes_per_second", m.gbytes_per_second},
+                          {"dot_gmacs_per_second", m.gmacs_per_second}};
+    };
+    json::object out;
+    out["model"] = {{"name", info_.name},
+                    {"architecture", info_.architecture},
+                    {"parameters", info_.parameters},
+                    {"file_bytes", info_.file_bytes},
+                    {"step_weight_bytes", plan_.step_weight_bytes},
+                    {"macs_per_token", plan_.macs_per_token + plan_.head_macs}};
+    out["machine"] = {{"threads", info_.threads}, {"backend", info_.backend},
+                      {"kernels", info_.kernels}, {"before", machine(before_)},
+                      {"after", machine(after_)}, {"steal_percent", steal_percent_}};
+    out["load_ms"] = info_.load_ms;
+    out["rows"] = std::move(rows);
+    out["logits_digest"] = digest_;
+    print(pretty_json(out) + "\n");
+  }
+
+  BenchOptions options_;
+  std::string path_, digest_;
+  std::vector<SpeedRow> rows_;
+  ModelPlan plan_;
+  ModelInfo info_;
+  MachineLimits before_, after_;
+  double steal_percent_ = 0;
+};
+
+int bench(BenchOptions options) {
+  if (options.positionals.size() > 1) throw UsageError("bench takes one MODEL");
+  if (!options.positionals.empty()) options.model.model = options.positionals.front();
+  const std::string path = resolve_model(options.model.model, options.model);
+  return Bench(std::move(options), path).run();
+}
+
+}  // namespace
+
+Action define_bench(CLI::App& app) {
+  const auto o = std::make_shared<BenchOptions>();
+  app.add_option("arguments", o->positionals, "[MODEL]")->type_name("");
+  add_model_options(app, o->model);
+  const auto list = [&](const char* names, std::vector<int>& value, int low, const char* help) {
+    app.add_option(names, value, help)
+        ->delimiter(',')
+        ->allow_extra_args(false)
+        ->check(CLI::Range(low, 1 << 20))
+        ->capture_default_str();
+  };
+  list("-p,--n-prompt", o->prompts, 0, "lengths of prompts; 0: none");
+  list("-n,--n-gen", o->decodes, 0, "tokens to generate; 0: none");
+  list("-d,--n-depth", o->depths, 0, "tokens already in the context");
+  list("-B,--batches", o->batches, 1, "sequences at once");
+  app.add_option("-r,--repetitions", o->repetitions, "runs of each row")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_flag("--json", o->json, "one JSON document");
+  add_engine_options(app, o->engine);
+  return [o] { return bench(*o); };
+}
+
+}  // namespace serval

