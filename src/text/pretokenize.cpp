@@ -218,6 +218,18 @@ size_t match_run(const RunRule& rule, const char* p, const char* end) {
   return count >= rule.min ? static_cast<size_t>(q - p) : 0;
 }
 
+// What \w means to the regular expression engine of the published tokenizers: letters, marks,
+// decimal digits, connectors, letter numbers, circled letters, and the raised digits and fractions
+// of Latin-1.
+bool is_word_character(const char* p, const char* end) {
+  constexpr CodeRange kConnectors[] = {
+      {'_', '_'},         {0xB2, 0xB3},       {0xB9, 0xB9},      {0xBC, 0xBE},     {0x203F, 0x2040},
+      {0x2054, 0x2054},   {0x24B6, 0x24E9},   {0xFE33, 0xFE34},  {0xFE4D, 0xFE4F}, {0xFF3F, 0xFF3F},
+      {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}};
+  uint32_t length = 0;
+  return contains({kLetter | kMark | kDigit | kLetterNumber, kConnectors, false}, p, end, length);
+}
+
 size_t trailing_space(std::string_view text) {
   const char* end = text.data() + text.size();
   const char* back = end;
@@ -239,11 +251,9 @@ size_t match_stage(const Stage& stage, const char* p, const char* end) {
       return match_words(stage.words, p, end);
     case Stage::Kind::kRun:
       return match_run(stage.run, p, end);
-    case Stage::Kind::kTrailingSpace:
-    case Stage::Kind::kDigitTriples:
-      break;
+    default:
+      return 0;  // see piece_cuts()
   }
-  return 0;
 }
 
 void piece_cuts(const Stage& stage, std::string_view text, std::vector<size_t>& cuts) {
@@ -252,23 +262,23 @@ void piece_cuts(const Stage& stage, std::string_view text, std::vector<size_t>& 
     cuts.push_back(text.size() - trailing_space(text));
     return;
   }
+  const bool numbers = stage.kind == Stage::Kind::kNumberTriples;
   const char* end = text.data() + text.size();
   std::vector<size_t> digits;  // offsets of one run of digits
-  for (const char* p = text.data(); p < end;) {
+  const char* p = text.data();
+  while (p < end) {
     digits.clear();
-    MaskedChar c = masked_char(p, end);
-    for (; (c.mask & kNumber) != 0; c = masked_char(p, end)) {
+    for (; p < end; p += masked_char(p, end).length) {
+      if ((masked_char(p, end).mask & kDigit) == 0) break;
       digits.push_back(static_cast<size_t>(p - text.data()));
-      p += c.length;
-      if (p == end) break;
     }
-    const bool bounded = p == end || ((c.mask & (kLetter | kMark)) == 0 && *p != '_');
-    if (!digits.empty() && bounded) {
-      cuts.push_back(digits[0]);
+    const bool word_goes_on = p < end && is_word_character(p, end);
+    if (!digits.empty() && !(numbers && word_goes_on)) {
+      if (numbers) cuts.push_back(digits[0]);
       for (size_t i = digits.size() % 3; i < digits.size(); i += 3) cuts.push_back(digits[i]);
-      cuts.push_back(static_cast<size_t>(p - text.data()));
+      if (numbers) cuts.push_back(static_cast<size_t>(p - text.data()));
     }
-    if (p < end) p += c.length;
+    if (p < end) p += masked_char(p, end).length;
   }
 }
 

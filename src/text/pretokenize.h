@@ -56,7 +56,8 @@ struct Stage {
     kWords,
     kRun,
     kTrailingSpace,  // \s+$
-    kDigitTriples,   // \d{1,3}(?=(\d{3})*\b): numbers in threes from the right, 1 234 567
+    kDigitTriples,   // (?=(\d{3})+(?!\d)): threes counted from the right, 1 234 567
+    kNumberTriples,  // \d{1,3}(?=(\d{3})*\b): the same, for numbers that no word goes on
   };
   Kind kind = Kind::kWords;
   WordRule words;
@@ -84,7 +85,7 @@ struct PreTokenizer {
 
 // kWords, kRun: bytes matched at p, 0 for none. REQUIRES: p < end, at a character border.
 size_t match_stage(const Stage& stage, const char* p, const char* end);
-// kTrailingSpace, kDigitTriples look at a whole piece: the ascending offsets where it is cut.
+// The other kinds look at a whole piece: the ascending offsets where it is cut.
 void piece_cuts(const Stage& stage, std::string_view text, std::vector<size_t>& cuts);
 
 // Calls emit(std::string_view) for each word of `text`, in order; together they are the text.
@@ -96,8 +97,7 @@ void for_each_word(std::span<const Stage> stages, std::string_view text, Emit&& 
     return;
   }
   const auto inner = stages.subspan(1);
-  if (stages[0].kind == Stage::Kind::kTrailingSpace ||
-      stages[0].kind == Stage::Kind::kDigitTriples) {
+  if (stages[0].kind > Stage::Kind::kRun) {
     std::vector<size_t> cuts;
     piece_cuts(stages[0], text, cuts);
     size_t begin = 0;

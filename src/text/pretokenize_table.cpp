@@ -9,7 +9,7 @@ namespace {
 using Contractions = WordRule::Contractions;
 using Kind = Stage::Kind;
 
-constexpr CharMask kAnything = 0x1FFF;
+constexpr CharMask kAnything = 0x7FFF;
 constexpr CharMask kNotLetterNumberNewline = kAnything & ~(kLetter | kNumber | kNewline);
 
 constexpr Stage words(const WordRule& rule) { return {Kind::kWords, rule, {}}; }
@@ -166,7 +166,7 @@ constexpr Stage kBloom[] = {kBloomRun};
 constexpr Stage kViking[] = {kBloomRun, kOneDigit};
 constexpr Stage kMiniCpm5[] = {kThreeDigits, words(with_digits(kLlama3Words, INT_MAX))};
 constexpr Stage kSuperBpe[] = {mask_run(kNumber), {Kind::kDigitTriples, {}, {}}};
-constexpr Stage kTinyAya[] = {{Kind::kDigitTriples, {}, {}}, words(kO200kWords)};
+constexpr Stage kTinyAya[] = {{Kind::kNumberTriples, {}, {}}, words(kO200kWords)};
 constexpr Stage kAfmoe[] = {mask_run(kNumber),
                             {Kind::kDigitTriples, {}, {}},
                             run({.set = {0, kAsianScripts}}),

@@ -9,22 +9,22 @@ namespace serval {
 namespace {
 
 constexpr std::array<CharMask, 30> kCategoryMasks = {
-    kOther,                                                      // Cn
-    kUpper,      kLower,      kTitle,      kModifier, kUncased,  // Lu Ll Lt Lm Lo
-    kMark,       kMark,       kMark,                             // Mn Mc Me
-    kNumber,     kNumber,     kNumber,                           // Nd Nl No
-    kPunct,      kPunct,      kPunct,      kPunct,               // Pc Pd Ps Pe
-    kPunct,      kPunct,      kPunct,                            // Pi Pf Po
-    kSymbol,     kSymbol,     kSymbol,     kSymbol,              // Sm Sc Sk So
-    kOtherSpace, kOtherSpace, kOtherSpace,          // Zs Zl Zp: all of them White_Space
-    kOther,      kOther,      kOther,      kOther,  // Cc Cf Cs Co
+    kOther,                                                         // Cn
+    kUpper,      kLower,        kTitle,       kModifier, kUncased,  // Lu Ll Lt Lm Lo
+    kMark,       kMark,         kMark,                              // Mn Mc Me
+    kDigit,      kLetterNumber, kOtherNumber,                       // Nd Nl No
+    kPunct,      kPunct,        kPunct,       kPunct,               // Pc Pd Ps Pe
+    kPunct,      kPunct,        kPunct,                             // Pi Pf Po
+    kSymbol,     kSymbol,       kSymbol,      kSymbol,              // Sm Sc Sk So
+    kOtherSpace, kOtherSpace,   kOtherSpace,           // Zs Zl Zp: all of them White_Space
+    kOther,      kOther,        kOther,       kOther,  // Cc Cf Cs Co
 };
 static_assert(UTF8PROC_CATEGORY_LU == 1 && UTF8PROC_CATEGORY_MN == 6 && UTF8PROC_CATEGORY_ND == 9 &&
               UTF8PROC_CATEGORY_PC == 12 && UTF8PROC_CATEGORY_SM == 19 &&
               UTF8PROC_CATEGORY_ZS == 23 && UTF8PROC_CATEGORY_CO == 29);
 
 constexpr CharMask kCc = kOther, kHt = kOtherSpace, kNl = kNewline, kSp = kBlank;
-constexpr CharMask kP = kPunct, kS = kSymbol, kN = kNumber, kU = kUpper, kL = kLower;
+constexpr CharMask kP = kPunct, kS = kSymbol, kN = kDigit, kU = kUpper, kL = kLower;
 
 }  // namespace
 

@@ -12,21 +12,24 @@ namespace serval {
 // Every code point has exactly one of these bits. White space is told apart from the general
 // category because the split rules treat U+0020, line ends and the rest differently.
 using CharMask = uint16_t;
-constexpr CharMask kUpper = 1 << 0;        // Lu
-constexpr CharMask kLower = 1 << 1;        // Ll
-constexpr CharMask kTitle = 1 << 2;        // Lt
-constexpr CharMask kModifier = 1 << 3;     // Lm
-constexpr CharMask kUncased = 1 << 4;      // Lo
-constexpr CharMask kMark = 1 << 5;         // M*
-constexpr CharMask kNumber = 1 << 6;       // N*
-constexpr CharMask kPunct = 1 << 7;        // P*
-constexpr CharMask kSymbol = 1 << 8;       // S*; also bytes that are not UTF-8
-constexpr CharMask kBlank = 1 << 9;        // U+0020
-constexpr CharMask kNewline = 1 << 10;     // \r \n
-constexpr CharMask kOtherSpace = 1 << 11;  // the rest of White_Space
-constexpr CharMask kOther = 1 << 12;       // C*, unassigned
+constexpr CharMask kUpper = 1 << 0;          // Lu
+constexpr CharMask kLower = 1 << 1;          // Ll
+constexpr CharMask kTitle = 1 << 2;          // Lt
+constexpr CharMask kModifier = 1 << 3;       // Lm
+constexpr CharMask kUncased = 1 << 4;        // Lo
+constexpr CharMask kMark = 1 << 5;           // M*
+constexpr CharMask kDigit = 1 << 6;          // Nd
+constexpr CharMask kPunct = 1 << 7;          // P*
+constexpr CharMask kSymbol = 1 << 8;         // S*; also bytes that are not UTF-8
+constexpr CharMask kBlank = 1 << 9;          // U+0020
+constexpr CharMask kNewline = 1 << 10;       // \r \n
+constexpr CharMask kOtherSpace = 1 << 11;    // the rest of White_Space
+constexpr CharMask kOther = 1 << 12;         // C*, unassigned
+constexpr CharMask kLetterNumber = 1 << 13;  // Nl
+constexpr CharMask kOtherNumber = 1 << 14;   // No
 
 constexpr CharMask kLetter = kUpper | kLower | kTitle | kModifier | kUncased;
+constexpr CharMask kNumber = kDigit | kLetterNumber | kOtherNumber;
 constexpr CharMask kSpace = kBlank | kNewline | kOtherSpace;
 
 CharMask char_mask(uint32_t code);
