@@ -25,18 +25,6 @@ static SERVAL_INLINE F32 tanh_f32(F32 y) {
   return sub(set1(1.0F), div(set1(2.0F), add(e, set1(1.0F))));
 }
 
-// Loads and stores of the last, partial vector of a row go through memory.
-static SERVAL_INLINE F32 load_some(const float* x, int count) {
-  alignas(64) float v[16] = {};
-  for (int i = 0; i < count; ++i) v[i] = x[i];
-  return load_f32(v);
-}
-static SERVAL_INLINE void store_some(float* x, int count, F32 value) {
-  alignas(64) float v[16];
-  store_f32(v, value);
-  for (int i = 0; i < count; ++i) x[i] = v[i];
-}
-
 // out[i] = op(i, whole) for the vectors of a row.
 #define SERVAL_FOR_ROW(n, whole, some) \
   do {                                 \

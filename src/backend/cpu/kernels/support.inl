@@ -20,3 +20,15 @@ static uint16_t quantize_kv_group(const float* x, int count, int8_t* out) {
   quantize_16(min(max(b, negate(limit)), limit), inverse, out + 16);
   return bits;
 }
+
+// The last, partial vector of a row goes through memory.
+static SERVAL_INLINE F32 load_some(const float* x, int count) {
+  alignas(64) float v[16] = {};
+  for (int i = 0; i < count; ++i) v[i] = x[i];
+  return load_f32(v);
+}
+static SERVAL_INLINE void store_some(float* x, int count, F32 value) {
+  alignas(64) float v[16];
+  store_f32(v, value);
+  for (int i = 0; i < count; ++i) x[i] = v[i];
+}
