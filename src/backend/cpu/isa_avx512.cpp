@@ -154,13 +154,7 @@ static SERVAL_INLINE float f16_value(const uint8_t* p) {
   return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(*reinterpret_cast<const uint16_t*>(p))));
 }
 
-// clang-format off: in order of use
-#include "backend/cpu/kernels/attention.inl"
-#include "backend/cpu/kernels/formats.inl"
-#include "backend/cpu/kernels/linear.inl"
-#include "backend/cpu/kernels/rows.inl"
-#include "backend/cpu/kernels/support.inl"
-// clang-format on
+#include "backend/cpu/kernels/kernels.inl"
 
 // ---- probes
 

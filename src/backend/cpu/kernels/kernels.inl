@@ -1,0 +1,8 @@
+// The generic kernels, in order of use. The including file defines the vector vocabulary.
+// clang-format off
+#include "backend/cpu/kernels/support.inl"
+#include "backend/cpu/kernels/formats.inl"
+#include "backend/cpu/kernels/linear.inl"
+#include "backend/cpu/kernels/rows.inl"
+#include "backend/cpu/kernels/attention.inl"
+// clang-format on
