@@ -307,7 +307,8 @@ Spec parse_spec(std::string_view text) {
   };
   if (const char sign = take("+- ")) spec.sign = sign;
   spec.alternate = take("#") != 0;
-  if (take("0")) spec.zero = true;
+  spec.zero = take("0") != 0;
+  if (spec.zero && !(first && is_align(first))) spec.fill = "0";
   spec.width = read_number(text, at);
   spec.group = take(",_");
   if (take(".")) {
@@ -320,6 +321,18 @@ Spec parse_spec(std::string_view text) {
   return spec;
 }
 
+// Thousands marks; zeros that fill up a width get them too.
+std::string with_groups(std::string digits, const Spec& spec, size_t every, size_t others) {
+  std::string out = grouped(digits, spec.group, every);
+  const bool filled = spec.zero && !spec.align;
+  while (filled && out.size() + others < static_cast<size_t>(spec.width)) {
+    digits.insert(0, "0");
+    out = grouped(digits, spec.group, every);
+    if (digits.size() > 4096) fail_limit("the format width is too large");
+  }
+  return out;
+}
+
 void format_integer(MarkedText& out, const Value& value, Spec spec) {
   if (spec.precision >= 0) fail("Precision not allowed in integer format specifier");
   if (spec.type == 'c') {
@@ -329,9 +342,9 @@ void format_integer(MarkedText& out, const Value& value, Spec spec) {
   }
   std::string digits = integer_digits(magnitude(value.as_int()), spec.type, false);
   const bool decimal = !spec.type || spec.type == 'd' || spec.type == 'n';
-  if (spec.group) digits = grouped(digits, spec.group, decimal ? 3 : 4);
   std::string sign = sign_of(value.as_int() < 0, spec.sign);
   if (spec.alternate && !decimal) sign += std::string("0") + spec.type;
+  if (spec.group) digits = with_groups(digits, spec, decimal ? 3 : 4, sign.size());
   pad_number(out, sign, digits, spec, value.trusted);
 }
 
@@ -353,7 +366,9 @@ void format_float(MarkedText& out, const Value& value, Spec spec) {
   }
   if (spec.group) {
     const size_t whole = std::min(digits.find_first_of(".e%"), digits.size());
-    digits = grouped(digits.substr(0, whole), spec.group, 3) + digits.substr(whole);
+    const std::string rest = digits.substr(whole);
+    const size_t others = rest.size() + sign_of(negative, spec.sign).size();
+    digits = with_groups(digits.substr(0, whole), spec, 3, others) + rest;
   }
   pad_number(out, sign_of(negative, spec.sign), digits, spec, value.trusted);
 }
@@ -367,7 +382,6 @@ void format_value(Runtime& runtime, MarkedText& out, const Value& value, std::st
       fail("Unknown format code '" + std::string(1, spec.type) + "' for object of type 'str'");
     }
     if (spec.align == '=' || spec.sign != '-') fail("format specifier not allowed for a string");
-    if (spec.zero && !spec.align) spec.fill = "0";
     MarkedText body = value.text();
     if (spec.precision >= 0) {
       body = body.slice(0, byte_offset(body.view(), false, spec.precision));

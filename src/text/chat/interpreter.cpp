@@ -309,19 +309,19 @@ Interpreter::Flow Interpreter::run_for(const For& node, const Value& iterable, i
   } finish{*loop};
   if (node.recursive) loop->set_recursion(&node, outer);
   const Value loop_value = object_value(loop);
-  bool empty = true;
+  bool completed = false;  // the else part runs unless some iteration reached the body's end
   Flow flow = Flow::kNormal;
   while (flow != Flow::kBreak && loop->advance()) {
-    empty = false;
     budget.step();
     const ScopeGuard guard(scope_, std::make_shared<Scope>(&budget, outer));
     assign(node.target, loop->current());
     set(kLoopSymbol, loop_value);
     flow = run_body(node.body);
+    completed = completed || flow == Flow::kNormal;
   }
   loop->finish();
   // break and continue have done their work; in the else part they mean the loop outside.
-  return empty ? run_scoped(node.otherwise) : Flow::kNormal;
+  return completed ? Flow::kNormal : run_scoped(node.otherwise);
 }
 
 Value Interpreter::run_recursive(const For& node, const ScopePtr& scope, const Value& iterable,

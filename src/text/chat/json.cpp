@@ -166,8 +166,6 @@ class JsonWriter {
         return "\\f";
       case '\b':
         return "\\b";
-      case 0x7F:
-        return "\x7F";
       default:
         break;
     }

@@ -59,6 +59,7 @@ class Parser {
   Template run() {
     Template out;
     out.body = parse_body({});
+    if (!unknown_.empty()) fail_at(unknown_[0].first, unknown_[0].second);
     out.names = std::move(names_);
     return out;
   }
@@ -236,6 +237,9 @@ class Parser {
   For parse_for() {
     For out;
     out.target = parse_target("in");
+    if (!out.target.is_tuple && out.target.symbol == kLoopSymbol) {
+      fail_at(out.target.at, "can't assign to the special variable 'loop'");
+    }
     expect_name("in");
     out.iterable = parse_tuple(false, "recursive");
     if (skip_name("if")) out.condition = parse_expression();
@@ -405,10 +409,12 @@ class Parser {
   ExprPtr parse_expression() {
     const Nesting nesting(expr_depth_, current().at);
     const Position at = current().at;
+    const size_t unknown_before = unknown_.size();
     ExprPtr value = parse_or();
     for (int wraps = 0; skip_name("if"); ++wraps) {
       // "a if b if c if d ...": each condition wraps the whole before it.
       if (wraps == kMaxNesting) fail_at(at, "too many conditions in a row");
+      unknown_.resize(unknown_before, {{}, {}});  // behind a condition it counts only when reached
       const Restore soft(soft_, true);
       ExprPtr test = parse_or();
       ExprPtr otherwise;
@@ -688,7 +694,7 @@ class Parser {
     FilterOp out;
     out.name = dotted_name();
     out.function = find_filter(out.name);
-    if (!out.function && !soft_) fail_at(at, "no filter named '" + out.name + "'");
+    if (!out.function && !soft_) unknown_.emplace_back(at, "no filter named '" + out.name + "'");
     if (at_op("(")) out.arguments = parse_arguments();
     return {at, std::move(out)};
   }
@@ -727,7 +733,7 @@ class Parser {
     const Position name_at = current().at;
     out.name = dotted_name();
     out.function = find_test(out.name);
-    if (!out.function && !soft_) fail_at(name_at, "no test named '" + out.name + "'");
+    if (!out.function && !soft_) unknown_.emplace_back(name_at, "no test named '" + out.name + "'");
     if (at_op("(")) {
       out.arguments = parse_arguments();
     } else if (at_test_argument()) {
@@ -746,6 +752,7 @@ class Parser {
   int expr_depth_ = 0;
   int block_depth_ = 0;
   bool soft_ = false;  // inside a condition an unknown filter or test is an error only when reached
+  std::vector<std::pair<Position, std::string>> unknown_;  // filters and tests that do not exist
   bool in_loop_ = false;
   bool uses_[3] = {false, false, false};  // caller, varargs, kwargs, in the macro being parsed
   std::unordered_map<std::string, int> blocks_;

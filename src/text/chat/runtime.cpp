@@ -100,13 +100,11 @@ struct Bounds {
 };
 
 // Python's slice.indices().
+bool is_slice_index(const Value& value) { return value.is(Type::kNone) || value.is_integral(); }
+
 Bounds slice_bounds(int64_t length, const Value& start, const Value& stop, const Value& step) {
   const auto number = [](const Value& value, int64_t fallback) {
-    if (value.is(Type::kNone)) return fallback;
-    if (!value.is_integral()) {
-      fail("slice indices must be integers or None or have an __index__ method");
-    }
-    return value.as_int();
+    return value.is(Type::kNone) ? fallback : value.as_int();
   };
   const int64_t by = number(step, 1);
   if (by == 0) fail("slice step cannot be zero");
@@ -210,6 +208,9 @@ Value Runtime::item(const Value& object, const Value& key) {
 Value Runtime::slice(const Value& object, const Value& start, const Value& stop,
                      const Value& step) {
   if (object.is(Type::kUndefined)) fail_undefined(object);
+  if (!is_slice_index(start) || !is_slice_index(stop) || !is_slice_index(step)) {
+    return undefined("slice indices must be integers or None");
+  }
   const auto length = length_of(object);
   switch (object.type) {
     case Type::kString: {

@@ -50,8 +50,7 @@ Value split_spaces(Runtime& runtime, const MarkedText& text, int64_t limit) {
   while (at < bytes.size()) {
     size_t end = at;
     if (limit >= 0 && static_cast<int64_t>(out.size()) >= limit) {
-      end = strip_end(bytes, at, {}, true);
-      out.push_back(piece(runtime, text, at, end));
+      out.push_back(piece(runtime, text, at, bytes.size()));
       break;
     }
     while (end < bytes.size() && !space_at(bytes, end)) end += char_bytes(bytes, end);
@@ -67,8 +66,7 @@ Value rsplit_spaces(Runtime& runtime, const MarkedText& text, int64_t limit) {
   size_t end = strip_end(bytes, 0, {}, true);
   while (end > 0) {
     if (limit >= 0 && static_cast<int64_t>(out.size()) >= limit) {
-      const size_t first = strip_start(bytes, {}, true);
-      out.push_back(piece(runtime, text, std::min(first, end), end));
+      out.push_back(piece(runtime, text, 0, end));
       break;
     }
     size_t begin = end;
