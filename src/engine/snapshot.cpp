@@ -34,7 +34,8 @@ void append_value(std::string& out, T value) {
 }
 
 std::string header_bytes(const SnapshotHeader& h) {
-  std::string out(kMagic);
+  std::string out;
+  out += kMagic;
   append_value(out, kVersion);
   const size_t length_at = out.size();
   append_value(out, uint64_t{0});  // the file's length, known below
