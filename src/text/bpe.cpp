@@ -67,7 +67,7 @@ ByteBpeTokenizer::ByteBpeTokenizer(std::shared_ptr<const Vocab> vocab)
       by_id_(vocab_->merges.size() == 0),
       whole_(vocab_->types.size()) {
   load_tokens();
-  load_merges();
+  load_merges(vocab_->merges, tokens_, append_decoded, merges_);
 }
 
 void ByteBpeTokenizer::load_tokens() {
@@ -76,6 +76,8 @@ void ByteBpeTokenizer::load_tokens() {
   for (size_t i = 0; i < v.types.size(); ++i) total += v.texts[i].size();
   bytes_.reserve(total);  // decoding never lengthens, so the views below stay good
   std::vector<SpecialMatcher::Entry> special;
+  std::vector<TokenTable::Entry> entries;
+  entries.reserve(v.types.size());
   for (size_t i = 0; i < v.types.size(); ++i) {
     const std::string_view text = v.texts[i];
     if (text.empty()) continue;
@@ -88,34 +90,15 @@ void ByteBpeTokenizer::load_tokens() {
     const size_t begin = bytes_.size();
     if (type == TokenType::kUserDefined || !append_decoded(text, bytes_)) bytes_ += text;
     const std::string_view bytes = std::string_view(bytes_).substr(begin);
-    tokens_.insert(bytes, id);
+    entries.push_back({bytes, id});
     max_token_ = std::max(max_token_, bytes.size());
   }
+  tokens_.insert(entries);
   for (unsigned byte = 0; byte < 256; ++byte) {
     const char c = static_cast<char>(byte);
     byte_ids_[byte] = tokens_.find({&c, 1});
   }
   special_ = std::make_unique<SpecialMatcher>(std::move(special));
-}
-
-void ByteBpeTokenizer::load_merges() {
-  const GgufStrings& merges = vocab_->merges;
-  std::string joined;
-  for (size_t rank = 0; rank < merges.size(); ++rank) {
-    const std::string_view text = merges[rank];
-    const size_t space = text.find(' ', 1);
-    joined.clear();
-    if (space == std::string_view::npos || !append_decoded(text.substr(0, space), joined)) continue;
-    const size_t left_size = joined.size();
-    if (!append_decoded(text.substr(space + 1), joined)) continue;
-    const std::string_view all = joined;
-    const TokenId left = tokens_.find(all.substr(0, left_size));
-    const TokenId right = tokens_.find(all.substr(left_size));
-    const TokenId whole = tokens_.find(all);
-    // A merge of or into something that is not an ordinary token can never apply.
-    if (left < 0 || right < 0 || whole < 0) continue;
-    merges_.insert(left, right, {static_cast<uint32_t>(rank), whole});
-  }
 }
 
 void ByteBpeTokenizer::encode_plain(std::string_view text, bool, std::vector<TokenId>& out) const {

@@ -39,7 +39,6 @@ class ByteBpeTokenizer final : public Tokenizer {
   std::string token_bytes(TokenId id) const override;
 
   void load_tokens();
-  void load_merges();
   void encode_word(std::string_view word, std::vector<Symbol>& symbols,
                    std::vector<TokenId>& out) const;
 

@@ -78,6 +78,8 @@ void EscapedBpeTokenizer::load_tokens() {
   const Vocab& v = *vocab_;
   byte_ids_.fill(-1);
   std::vector<SpecialMatcher::Entry> control, user;
+  std::vector<TokenTable::Entry> entries;
+  entries.reserve(v.types.size());
   size_t user_bytes = 0;
   for (size_t i = 0; i < v.types.size(); ++i) {
     if (v.types[i] == TokenType::kUserDefined) user_bytes += 3 * v.texts[i].size();
@@ -111,7 +113,7 @@ void EscapedBpeTokenizer::load_tokens() {
       case TokenType::kNormal:
         break;
     }
-    tokens_.insert(text, id);
+    entries.push_back({text, id});
     max_token_ = std::max(max_token_, text.size());
     for (size_t at = text.find(kSpaceMark, 1); at != std::string_view::npos;
          at = text.find(kSpaceMark, at + 1)) {
@@ -119,6 +121,7 @@ void EscapedBpeTokenizer::load_tokens() {
       if (before != kSpaceMark) joins_space_.insert(before);
     }
   }
+  tokens_.insert(entries);
   special_ = std::make_unique<SpecialMatcher>(std::move(control));
   user_defined_ = std::make_unique<SpecialMatcher>(std::move(user));
 }
@@ -130,18 +133,11 @@ void EscapedBpeTokenizer::load_merges() {
     for (size_t i = 0; i < v.scores.size(); ++i) ranks_[i] = rank_of(v.scores[i]);
     return;
   }
-  std::string joined;
-  for (size_t rank = 0; rank < v.merges.size(); ++rank) {
-    const std::string_view text = v.merges[rank];
-    const size_t space = text.find(' ', 1);
-    if (space == std::string_view::npos) continue;
-    joined.assign(text.substr(0, space)).append(text.substr(space + 1));
-    const TokenId left = tokens_.find(text.substr(0, space));
-    const TokenId right = tokens_.find(text.substr(space + 1));
-    const TokenId whole = tokens_.find(joined);
-    if (left < 0 || right < 0 || whole < 0) continue;
-    merges_.insert(left, right, {static_cast<uint32_t>(rank), whole});
-  }
+  const auto append = [](std::string_view text, std::string& out) {
+    out += text;
+    return true;
+  };
+  serval::load_merges(v.merges, tokens_, append, merges_);
 }
 
 std::string EscapedBpeTokenizer::normalized(std::string_view text, bool after_special) const {

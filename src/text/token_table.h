@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <cstring>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -60,12 +62,20 @@ class TokenTable {
   // Slots for `capacity` keys; ids are below `ids`.
   TokenTable(size_t capacity, size_t ids);
 
+  struct Entry {
+    std::string_view key;
+    TokenId id;
+  };
   // The first of equal keys stays. The bytes must outlive the table.
-  void insert(std::string_view key, TokenId id);
+  void insert(std::span<const Entry> entries);
+
+  uint64_t hash(std::string_view key) const { return hash_bytes(key.data(), key.size(), seed_); }
+  // Hides the memory latency of a find(key, hash) to come.
+  void prefetch(uint64_t hash) const { __builtin_prefetch(&slots_[hash & mask_]); }
 
   // -1 when absent.
-  TokenId find(std::string_view key) const {
-    const uint64_t hash = hash_bytes(key.data(), key.size(), seed_);
+  TokenId find(std::string_view key) const { return find(key, hash(key)); }
+  TokenId find(std::string_view key, uint64_t hash) const {
     const auto tag = static_cast<uint32_t>(hash >> 32);
     for (size_t i = hash & mask_;; i = (i + 1) & mask_) {
       const Slot& slot = slots_[i];
@@ -78,8 +88,14 @@ class TokenTable {
   }
 
   std::string_view key(TokenId id) const { return keys_[static_cast<size_t>(id)]; }
+  bool is(TokenId id, std::string_view key) const {
+    return id >= 0 && static_cast<size_t>(id) < keys_.size() && !key.empty() &&
+           keys_[static_cast<size_t>(id)] == key;
+  }
 
  private:
+  void insert(const Entry& entry, uint64_t hash);
+
   struct Slot {
     uint32_t tag = 0;
     uint32_t id_plus_one = 0;
@@ -99,8 +115,12 @@ class MergeTable {
  public:
   explicit MergeTable(size_t capacity);
 
+  struct Entry {
+    TokenId left, right;
+    Merge merge;
+  };
   // The first of equal pairs stays.
-  void insert(TokenId left, TokenId right, Merge merge);
+  void insert(std::span<const Entry> entries);
 
   Merge find(TokenId left, TokenId right) const {
     const uint64_t key = pack(left, right);
@@ -124,5 +144,57 @@ class MergeTable {
   size_t mask_;
   std::vector<Slot> slots_;
 };
+
+// Fills `table` from "left right" lines, best first. `append` turns the written form of a token
+// into its key: bool(std::string_view written, std::string& out), false if it is no token's form.
+// Lines about texts that are not in `tokens` can never apply and are left out.
+template <typename Append>
+void load_merges(const GgufStrings& lines, const TokenTable& tokens, Append&& append,
+                 MergeTable& table) {
+  constexpr size_t kBatch = 32;  // so many look-ups are in flight at once
+  struct Line {
+    size_t begin, middle, end;  // of left + right in `joined`
+    uint64_t left_hash, right_hash;
+    uint32_t rank;
+  };
+  std::vector<Line> batch;
+  std::vector<MergeTable::Entry> entries;
+  std::string joined;
+  TokenId made = -1;  // most lists make their tokens in the order of their ids
+  const auto look_up = [&] {
+    const std::string_view all = joined;
+    for (const Line& line : batch) {
+      const std::string_view key = all.substr(line.begin, line.end - line.begin);
+      const size_t left_size = line.middle - line.begin;
+      const TokenId left = tokens.find(key.substr(0, left_size), line.left_hash);
+      const TokenId right = tokens.find(key.substr(left_size), line.right_hash);
+      if (left < 0 || right < 0) continue;
+      made = tokens.is(made + 1, key) ? made + 1 : tokens.find(key);
+      if (made >= 0) entries.push_back({left, right, {line.rank, made}});
+    }
+    table.insert(entries);
+    batch.clear();
+    entries.clear();
+    joined.clear();
+  };
+  for (size_t rank = 0; rank < lines.size(); ++rank) {
+    const std::string_view text = lines[rank];
+    const size_t space = text.find(' ', 1);
+    if (space == std::string_view::npos) continue;
+    Line line{joined.size(), 0, 0, 0, 0, static_cast<uint32_t>(rank)};
+    if (!append(text.substr(0, space), joined)) continue;
+    line.middle = joined.size();
+    if (!append(text.substr(space + 1), joined)) continue;
+    line.end = joined.size();
+    const std::string_view all = joined;
+    line.left_hash = tokens.hash(all.substr(line.begin, line.middle - line.begin));
+    line.right_hash = tokens.hash(all.substr(line.middle));
+    tokens.prefetch(line.left_hash);
+    tokens.prefetch(line.right_hash);
+    batch.push_back(line);
+    if (batch.size() == kBatch) look_up();
+  }
+  look_up();
+}
 
 }  // namespace serval

@@ -48,6 +48,7 @@ WordPieceTokenizer::WordPieceTokenizer(std::shared_ptr<const Vocab> vocab)
     hash_marks_ = v.texts[i].size() > 2 && v.texts[i].substr(0, 2) == "##";
   }
   std::vector<SpecialMatcher::Entry> special;
+  std::vector<TokenTable::Entry> starts, continuations;
   for (size_t i = 0; i < v.types.size(); ++i) {
     std::string_view text = v.texts[i];
     const auto id = static_cast<TokenId>(i);
@@ -59,9 +60,11 @@ WordPieceTokenizer::WordPieceTokenizer(std::shared_ptr<const Vocab> vocab)
     const std::string_view mark = hash_marks_ ? std::string_view("##") : kSpaceMark;
     const bool marked = text.size() > mark.size() && text.substr(0, mark.size()) == mark;
     if (marked) text.remove_prefix(mark.size());
-    (marked != hash_marks_ ? starts_ : continuations_).insert(text, id);
+    (marked != hash_marks_ ? starts : continuations).push_back({text, id});
     max_token_ = std::max(max_token_, text.size());
   }
+  starts_.insert(starts);
+  continuations_.insert(continuations);
   special_ = std::make_unique<SpecialMatcher>(std::move(special));
 }
 
