@@ -27,7 +27,7 @@ struct QuantizeOptions {
   DType target = DType::kQ8_0;  // REQUIRES: can_quantize(target); else Error(kUnsupported)
   int threads = 1;
   // Called from the calling thread before each tensor. May throw to cancel.
-  std::function<void(const QuantizeProgress&)> progress;
+  std::function<void(const QuantizeProgress&)> progress = {};
 };
 
 struct QuantizeReport {
