@@ -1,6 +1,6 @@
 // The families, each with the regular expressions of its published tokenizer.json (or tiktoken
 // pattern). \p{L} = kLetter, \s = kSpace, and so on; see unicode.h. To add a family: a row below,
-// and its expressions in tests/tokenizers/families.py, which checks the row against them.
+// and its expressions in tests/tokenizers/tokenizer_families.py, which checks the row against them.
 #include "text/pretokenize.h"
 
 namespace serval {

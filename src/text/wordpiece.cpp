@@ -26,6 +26,11 @@ bool is_cjk(char32_t c) {
          (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
+// Vertical tab, form feed and U+0085 are white space elsewhere, but controls to BERT.
+bool is_control(char32_t c) {
+  return c != '\t' && c != '\n' && c != '\r' && (c < 0x20 || (c >= 0x7F && c <= 0x9F));
+}
+
 // Canonical decomposition; a character never grows beyond 18 code points.
 size_t decompose(char32_t c, int32_t (&out)[32]) {
   int boundary = 0;
@@ -83,6 +88,7 @@ std::vector<std::string> WordPieceTokenizer::words(std::string_view text) const 
     const Utf8Step step = decode_utf8(text.substr(at));
     at += step.length;
     const CharMask mask = char_mask(static_cast<uint32_t>(step.code_point));
+    if (is_control(step.code_point)) continue;
     if ((mask & kSpace) != 0) {
       open = false;
       continue;

@@ -1,9 +1,9 @@
 """Ids equal to Hugging Face `tokenizers` and to `sentencepiece`, both built from the file's own vocabulary."""
 import pytest
 
-import families
-import oracle
-import strings
+import tokenizer_families as families
+import tokenizer_oracle as oracle
+import tokenizer_strings as strings
 
 COUNT = 10_500
 
