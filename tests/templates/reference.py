@@ -1,6 +1,7 @@
 """The oracle: Python's jinja2, set up as the `transformers` package sets it up for chat templates."""
 
 import datetime
+import functools
 import json
 
 import jinja2
@@ -43,9 +44,14 @@ def make_environment(now=0):
     return environment
 
 
+@functools.lru_cache(maxsize=8)
+def compile_template(template, now):
+    return make_environment(now).from_string(template)
+
+
 def render(template, variables, now=0):
     """The rendered text, or None where jinja2 fails; and what it said."""
     try:
-        return make_environment(now).from_string(template).render(**variables), None
+        return compile_template(template, now).render(**variables), None
     except Exception as error:  # jinja2 lets every Python exception through
         return None, f"{type(error).__name__}: {error}"
