@@ -1,4 +1,294 @@
+// AVX2 with FMA and F16C: two registers are one line of 16 rows x 4 k, rows 0-7 and 8-15.
+//
+// Without VNNI the four products of a row are summed by vpmaddubsw (pairs, 16 bit) and vpmaddwd. A
+// pair of 8-bit weights would overflow 16 bits (2 * 255 * 127), so wide weights are taken as signed
+// (byte - 128): |w| <= 128 times the activation with the weight's sign stays within 2 * 128 * 127.
+
 #include "backend/cpu/kernel_table.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+
+#define SERVAL_INLINE inline __attribute__((always_inline))
+#define SERVAL_NOINLINE __attribute__((noinline))
+#if defined(__clang__)
+#define SERVAL_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define SERVAL_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+namespace serval::cpu {
+namespace avx2 {
+
+struct F32 {
+  __m256 a, b;
+};
+struct I32 {
+  __m256i a, b;
+};
+using U8 = I32;
+
+static constexpr const char* kTableName = "avx2";
+static constexpr const char* kNumericsId = "cpu-avx2-1";
+static constexpr int kGroupTokens = 2;
+static constexpr int kWideBias = 128;
+
+// ---- 16 floats
+static SERVAL_INLINE F32 zero_f32() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+static SERVAL_INLINE F32 set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+static SERVAL_INLINE F32 load_f32(const float* p) {
+  return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+static SERVAL_INLINE void store_f32(float* p, F32 v) {
+  _mm256_storeu_ps(p, v.a);
+  _mm256_storeu_ps(p + 8, v.b);
+}
+static SERVAL_INLINE F32 add(F32 x, F32 y) {
+  return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)};
+}
+static SERVAL_INLINE F32 sub(F32 x, F32 y) {
+  return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)};
+}
+static SERVAL_INLINE F32 mul(F32 x, F32 y) {
+  return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)};
+}
+static SERVAL_INLINE F32 div(F32 x, F32 y) {
+  return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)};
+}
+static SERVAL_INLINE F32 min(F32 x, F32 y) {
+  return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)};
+}
+static SERVAL_INLINE F32 max(F32 x, F32 y) {
+  return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)};
+}
+static SERVAL_INLINE F32 negate(F32 x) {
+  const __m256 sign = _mm256_set1_ps(-0.0F);
+  return {_mm256_xor_ps(x.a, sign), _mm256_xor_ps(x.b, sign)};
+}
+static SERVAL_INLINE F32 abs(F32 x) {
+  const __m256 sign = _mm256_set1_ps(-0.0F);
+  return {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
+}
+static SERVAL_INLINE F32 fma(F32 x, F32 y, F32 z) {
+  return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+static SERVAL_INLINE F32 fma_broadcast(F32 x, const float* y, F32 z) {
+  const __m256 all = _mm256_broadcast_ss(y);
+  return {_mm256_fmadd_ps(x.a, all, z.a), _mm256_fmadd_ps(x.b, all, z.b)};
+}
+static SERVAL_INLINE F32 round_f32(F32 x) {
+  constexpr int kMode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  return {_mm256_round_ps(x.a, kMode), _mm256_round_ps(x.b, kMode)};
+}
+static SERVAL_INLINE F32 zero_where_less(F32 value, F32 x, float limit) {
+  const __m256 bound = _mm256_set1_ps(limit);
+  return {_mm256_and_ps(value.a, _mm256_cmp_ps(x.a, bound, _CMP_NLT_UQ)),
+          _mm256_and_ps(value.b, _mm256_cmp_ps(x.b, bound, _CMP_NLT_UQ))};
+}
+static SERVAL_INLINE F32 select_bits(uint32_t bits, F32 set, F32 clear) {
+  const __m256i all = _mm256_set1_epi32(static_cast<int>(bits));
+  const __m256i low = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m256i high = _mm256_slli_epi32(low, 8);
+  const __m256 a = _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(all, low), low));
+  const __m256 b = _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(all, high), high));
+  return {_mm256_blendv_ps(clear.a, set.a, a), _mm256_blendv_ps(clear.b, set.b, b)};
+}
+static SERVAL_INLINE float reduce_add(F32 x) {
+  const __m256 b = _mm256_add_ps(x.a, x.b);
+  const __m128 c = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));
+  const __m128 d = _mm_add_ps(c, _mm_movehl_ps(c, c));
+  return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));
+}
+static SERVAL_INLINE float reduce_max(F32 x) {
+  const __m256 b = _mm256_max_ps(x.a, x.b);
+  const __m128 c = _mm_max_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));
+  const __m128 d = _mm_max_ps(c, _mm_movehl_ps(c, c));
+  return _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)));
+}
+static SERVAL_INLINE float sqrt_f32(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
+
+// ---- 16-bit floats
+static SERVAL_INLINE F32 load_f16(const void* p) {
+  const __m128i* halves = static_cast<const __m128i*>(p);
+  return {_mm256_cvtph_ps(_mm_loadu_si128(halves)), _mm256_cvtph_ps(_mm_loadu_si128(halves + 1))};
+}
+static SERVAL_INLINE void store_f16(uint16_t* p, F32 v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v.a, _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8),
+                   _mm256_cvtps_ph(v.b, _MM_FROUND_TO_NEAREST_INT));
+}
+static SERVAL_INLINE F32 load_bf16(const void* p) {
+  const __m128i* halves = static_cast<const __m128i*>(p);
+  const __m256i a = _mm256_cvtepu16_epi32(_mm_loadu_si128(halves));
+  const __m256i b = _mm256_cvtepu16_epi32(_mm_loadu_si128(halves + 1));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(b, 16))};
+}
+static SERVAL_INLINE uint16_t f16_bits(float x) {
+  return static_cast<uint16_t>(
+      _mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT)));
+}
+static SERVAL_INLINE float f16_value(const uint8_t* p) {
+  uint16_t bits;
+  __builtin_memcpy(&bits, p, 2);
+  return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)));
+}
+
+// ---- 16 integers
+static SERVAL_INLINE I32 zero_i32() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+static SERVAL_INLINE I32 set1_i32(int x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+static SERVAL_INLINE I32 broadcast_i32(const uint8_t* p) {
+  int value;
+  __builtin_memcpy(&value, p, 4);
+  return set1_i32(value);
+}
+static SERVAL_INLINE I32 load_u8_i32(const uint8_t* p) {
+  const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_cvtepu8_epi32(v), _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8))};
+}
+static SERVAL_INLINE I32 load_i8_i32(const uint8_t* p) {
+  const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_cvtepi8_epi32(v), _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8))};
+}
+static SERVAL_INLINE I32 add_i32(I32 x, I32 y) {
+  return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};
+}
+static SERVAL_INLINE I32 sub_i32(I32 x, I32 y) {
+  return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)};
+}
+static SERVAL_INLINE I32 and_i32(I32 x, int y) {
+  const __m256i all = _mm256_set1_epi32(y);
+  return {_mm256_and_si256(x.a, all), _mm256_and_si256(x.b, all)};
+}
+static SERVAL_INLINE I32 or_i32(I32 x, I32 y) {
+  return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
+}
+static SERVAL_INLINE I32 srl_i32(I32 x, int n) {
+  const __m128i count = _mm_cvtsi32_si128(n);
+  return {_mm256_srl_epi32(x.a, count), _mm256_srl_epi32(x.b, count)};
+}
+static SERVAL_INLINE I32 sll_i32(I32 x, int n) {
+  const __m128i count = _mm_cvtsi32_si128(n);
+  return {_mm256_sll_epi32(x.a, count), _mm256_sll_epi32(x.b, count)};
+}
+static SERVAL_INLINE F32 to_f32(I32 x) {
+  return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
+}
+static SERVAL_INLINE I32 to_i32(F32 x) {
+  return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)};
+}
+// 2^n for n = -126 .. 127
+static SERVAL_INLINE F32 power_of_two(I32 n) {
+  const __m256i bias = _mm256_set1_epi32(127);
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.a, bias), 23)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.b, bias), 23))};
+}
+
+// ---- lines of 64 bytes
+static SERVAL_INLINE U8 load_line(const uint8_t* p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};
+}
+static SERVAL_INLINE void store_line(uint8_t* p, U8 v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v.a);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), v.b);
+}
+static SERVAL_INLINE U8 and_line(U8 v, int mask) {
+  const __m256i all = _mm256_set1_epi8(static_cast<char>(mask));
+  return {_mm256_and_si256(v.a, all), _mm256_and_si256(v.b, all)};
+}
+static SERVAL_INLINE U8 or_line(U8 x, U8 y) { return or_i32(x, y); }
+// Shifts cross byte borders; callers mask.
+template <int kBits>
+static SERVAL_INLINE U8 srl_line(U8 v) {
+  return {_mm256_srli_epi16(v.a, kBits), _mm256_srli_epi16(v.b, kBits)};
+}
+template <int kBits>
+static SERVAL_INLINE U8 sll_line(U8 v) {
+  return {_mm256_slli_epi16(v.a, kBits), _mm256_slli_epi16(v.b, kBits)};
+}
+static SERVAL_INLINE U8 lookup_line(const uint8_t* table, U8 index) {
+  const __m256i all =
+      _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table)));
+  return {_mm256_shuffle_epi8(all, index.a), _mm256_shuffle_epi8(all, index.b)};
+}
+
+// sum[row] += dot of the row's four bytes (less 128 if wide) with four activations.
+template <bool kWide>
+struct DotWeights {
+  U8 size, sign;
+  SERVAL_INLINE explicit DotWeights(U8 bytes) : size(bytes), sign(bytes) {
+    if (!kWide) return;
+    const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
+    sign = {_mm256_xor_si256(bytes.a, flip), _mm256_xor_si256(bytes.b, flip)};
+    size = {_mm256_abs_epi8(sign.a), _mm256_abs_epi8(sign.b)};
+  }
+  SERVAL_INLINE void dot(I32& sum, const int8_t* activations) const {
+    const __m256i ones = _mm256_set1_epi16(1);
+    int four;
+    __builtin_memcpy(&four, activations, 4);
+    const __m256i all = _mm256_set1_epi32(four);
+    const __m256i a = kWide ? _mm256_sign_epi8(all, sign.a) : all;
+    const __m256i b = kWide ? _mm256_sign_epi8(all, sign.b) : all;
+    sum.a = _mm256_add_epi32(sum.a, _mm256_madd_epi16(_mm256_maddubs_epi16(size.a, a), ones));
+    sum.b = _mm256_add_epi32(sum.b, _mm256_madd_epi16(_mm256_maddubs_epi16(size.b, b), ones));
+  }
+};
+
+// Rounds x * inverse to int8 (nearest even) and returns the sum.
+static SERVAL_INLINE int quantize_16(F32 x, float inverse, int8_t* out) {
+  const I32 q = to_i32(mul(x, set1(inverse)));
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(q.a, q.b), 0xD8);
+  const __m128i bytes =
+      _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
+  const __m256i b = _mm256_add_epi32(q.a, q.b);
+  const __m128i c = _mm_add_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1));
+  const __m128i d = _mm_add_epi32(c, _mm_shuffle_epi32(c, 0x4E));
+  return _mm_cvtsi128_si32(_mm_add_epi32(d, _mm_shuffle_epi32(d, 0xB1)));
+}
+
+#include "backend/cpu/kernels/kernels.inl"
+
+// ---- probes
+
+static uint64_t read_memory(const uint8_t* data, size_t bytes) {
+  U8 all = zero_i32();
+  for (size_t at = 0; at + 256 <= bytes; at += 256) {
+    SERVAL_UNROLL
+    for (size_t i = 0; i < 4; ++i) all = or_line(all, load_line(data + at + 64 * i));
+  }
+  alignas(64) uint8_t out[64];
+  store_line(out, all);
+  return out[0];
+}
+
+static double dot_macs(int64_t repeats) {
+  alignas(64) static const int8_t operand[64] = {1};
+  I32 sum[4] = {zero_i32(), zero_i32(), zero_i32(), zero_i32()};
+  const DotWeights<false> w(set1_i32(0x01010101));
+  for (int64_t r = 0; r < repeats; ++r) {
+    SERVAL_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      w.dot(sum[i], operand + 4 * i);
+      asm volatile("" : "+x"(sum[i].a), "+x"(sum[i].b));
+    }
+  }
+  return static_cast<double>(repeats) * 4.0 * 64.0;
+}
+
+#include "backend/cpu/kernels/table.inl"
+
+}  // namespace avx2
+
+const KernelTable* avx2_kernels() { return &avx2::kTable; }
+
+}  // namespace serval::cpu
+
+#else
+
 namespace serval::cpu {
 const KernelTable* avx2_kernels() { return nullptr; }
 }  // namespace serval::cpu
+
+#endif
