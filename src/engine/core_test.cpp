@@ -452,8 +452,9 @@ TEST(Core, StepsDoNotAllocateAfterWarmUp) {
     world.core.step();
     allocations += testing::stop_counting_allocations();
   }
-  // What remains is the payload of the events: one vector of one token per sequence and step.
-  EXPECT_LE(allocations, kSteps * 8);
+  // What remains is the payload of the events: one vector of one token per sequence and step, and
+  // now and then a text too long for a small string. A step that allocated would show 100 more.
+  EXPECT_LT(allocations, kSteps * 8 + kSteps / 10);
 }
 
 }  // namespace
