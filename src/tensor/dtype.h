@@ -10,17 +10,29 @@
 namespace serval {
 
 enum class DType : uint8_t {
-  kF32, kF16, kBF16,
-  kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0,
-  kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K,
-  kIQ4_NL, kIQ4_XS, kMXFP4,
+  kF32,
+  kF16,
+  kBF16,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kIQ4_NL,
+  kIQ4_XS,
+  kMXFP4,
 };
 
 struct DTypeInfo {
   DType type;
-  std::string_view name;   // as GGUF tools spell it: "Q4_K"
-  uint32_t gguf_id;        // ggml_type number in the file
-  int block_elements;      // elements per block (1 for plain floats)
+  std::string_view name;  // as GGUF tools spell it: "Q4_K"
+  uint32_t gguf_id;       // ggml_type number in the file
+  int block_elements;     // elements per block (1 for plain floats)
   int block_bytes;
 };
 

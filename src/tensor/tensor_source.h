@@ -1,5 +1,6 @@
-// TensorRef names a weight in some container; TensorSource streams its bytes. The GGUF reader is one
-// source, tests use one in memory. Reading is sequential-friendly and never maps or copies whole files.
+// TensorRef names a weight in some container; TensorSource streams its bytes. The GGUF reader is
+// one source, tests use one in memory. Reading is sequential-friendly and never maps or copies
+// whole files.
 #pragma once
 
 #include <cstddef>
@@ -12,11 +13,13 @@
 namespace serval {
 
 struct TensorRef {
-  std::string name;      // "blk.0.attn_q.weight"
+  std::string name;  // "blk.0.attn_q.weight"
   DType dtype = DType::kF32;
-  int64_t rows = 0;      // output features (1 for vectors)
-  int64_t cols = 0;      // input features; contiguous, a multiple of the dtype's block
-  uint64_t bytes() const { return static_cast<uint64_t>(rows) * row_bytes(dtype, static_cast<uint64_t>(cols)); }
+  int64_t rows = 0;  // output features (1 for vectors)
+  int64_t cols = 0;  // input features; contiguous, a multiple of the dtype's block
+  uint64_t bytes() const {
+    return static_cast<uint64_t>(rows) * row_bytes(dtype, static_cast<uint64_t>(cols));
+  }
 };
 
 class TensorSource {
