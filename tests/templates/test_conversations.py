@@ -4,6 +4,7 @@ Templates: tests/templates/models/*.jinja (written from the documented formats),
 models of SERVAL_TEST_MODELS, and any *.jinja in the folder SERVAL_TEST_TEMPLATES.
 """
 
+import functools
 import os
 import pathlib
 
@@ -24,6 +25,7 @@ def template_files():
     return files
 
 
+@functools.lru_cache
 def embedded_templates():
     folder = os.environ.get("SERVAL_TEST_MODELS")
     if not folder:

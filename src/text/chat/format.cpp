@@ -17,7 +17,8 @@ constexpr size_t kNposView = std::string_view::npos;
 
 struct Spec {
   std::string fill = " ";
-  char align = 0;  // < > ^ =
+  bool fill_trusted = true;  // the specification may itself be formatted from outside data
+  char align = 0;            // < > ^ =
   char sign = '-';
   bool alternate = false;
   bool zero = false;
@@ -70,9 +71,9 @@ void pad(MarkedText& out, const MarkedText& body, const Spec& spec, char default
   const char align = spec.align ? spec.align : default_align;
   int64_t left = 0;
   if (missing > 0) left = align == '^' ? missing / 2 : (align == '<' ? 0 : missing);
-  for (int64_t i = 0; i < left; ++i) out.append(spec.fill, true);
+  for (int64_t i = 0; i < left; ++i) out.append(spec.fill, spec.fill_trusted);
   out.append(body);
-  for (int64_t i = left; i < missing; ++i) out.append(spec.fill, true);
+  for (int64_t i = left; i < missing; ++i) out.append(spec.fill, spec.fill_trusted);
 }
 
 // Sign and digits, with zeros between them when asked.
@@ -84,6 +85,7 @@ void pad_number(MarkedText& out, std::string sign, std::string digits, Spec spec
   if (spec.align == '=') {
     const int64_t missing = spec.width - static_cast<int64_t>(sign.size() + digits.size());
     for (int64_t i = 0; i < missing; ++i) sign += spec.fill;
+    trusted = trusted && spec.fill_trusted;
   }
   pad(out, MarkedText(sign + digits, trusted), spec, '>');
 }
@@ -373,9 +375,10 @@ void format_float(MarkedText& out, const Value& value, Spec spec) {
   pad_number(out, sign_of(negative, spec.sign), digits, spec, value.trusted);
 }
 
-void format_value(Runtime& runtime, MarkedText& out, const Value& value, std::string_view text) {
+void format_value(Runtime& runtime, MarkedText& out, const Value& value, const MarkedText& text) {
   if (text.empty()) return print(runtime, out, value);
-  Spec spec = parse_spec(text);
+  Spec spec = parse_spec(text.view());
+  spec.fill_trusted = text.all_trusted();
   const bool float_type = spec.type && std::string_view("eEfFgG%").find(spec.type) != kNposView;
   if (value.is(Type::kString)) {
     if (spec.type && spec.type != 's') {
@@ -470,7 +473,7 @@ class Braces {
     }
     const MarkedText spec =
         at < text.size() ? run(field.slice(at + 1, text.size()), level + 1) : MarkedText();
-    format_value(runtime_, out, value, spec.view());
+    format_value(runtime_, out, value, spec);
   }
 
   Value lookup(std::string_view name) {

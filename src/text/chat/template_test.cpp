@@ -60,6 +60,7 @@ TEST(Trust, EachPartKeepsItsOwn) {
   EXPECT_EQ(marked("{{ ('k<' ~ u).split('<') | join('#') }}", user()), "k#«Ab»#«x>»");
   EXPECT_EQ(marked("{{ '%s=%d!' % (u, n) }}", user()), "«Ab<x>»=«42»!");
   EXPECT_EQ(marked("{{ '{}-{:>4}'.format(u, n) }}", user()), "«Ab<x>»-  «42»");
+  EXPECT_EQ(marked("{{ '{:{}>3}'.format('', u[0]) }}", user()), "«AAA»");
   EXPECT_EQ(marked("{{ '%c' % n }}", user()), "«*»");
   EXPECT_EQ(marked("{{ list|join(', ') }}{{ u * 2 }}", user()), "«p», «qAb<x>Ab<x>»");
   EXPECT_EQ(marked("{{ (u ~ '\n' ~ 'z')|indent(1, true) }}", user()), " «Ab<x>»\n z");
