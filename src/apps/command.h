@@ -38,6 +38,7 @@ class UsageError : public std::runtime_error {
 };
 
 Action define_run(CLI::App& app);
+Action define_serve(CLI::App& app);
 Action define_pull(CLI::App& app);
 Action define_list(CLI::App& app);
 Action define_rm(CLI::App& app);

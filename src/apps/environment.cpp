@@ -50,4 +50,6 @@ bool no_color() { return !variable("NO_COLOR").empty() || variable("TERM") == "d
 
 std::string forced_isa() { return variable("SERVAL_FORCE_ISA"); }
 
+std::string environment_api_key() { return variable("SERVAL_API_KEY"); }
+
 }  // namespace serval

@@ -13,7 +13,8 @@ std::string state_folder();
 std::string hub_address();
 // True when a proxy variable applies to https.
 bool uses_proxy();
-bool no_color();           // NO_COLOR is set and not empty, or TERM=dumb
-std::string forced_isa();  // SERVAL_FORCE_ISA
+bool no_color();                    // NO_COLOR is set and not empty, or TERM=dumb
+std::string forced_isa();           // SERVAL_FORCE_ISA
+std::string environment_api_key();  // SERVAL_API_KEY
 
 }  // namespace serval

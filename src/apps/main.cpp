@@ -21,6 +21,8 @@ namespace {
 
 constexpr Command kCommands[] = {
     {"run", "ask a model once, or chat with it", "serval run \"Why is the sky blue?\"", define_run},
+    {"serve", "serve a model over HTTP, as OpenAI's clients expect",
+     "serval serve smollm2 --port 8080", define_serve},
     {"pull", "download a model", "serval pull smollm2", define_pull},
     {"list", "show the installed models", "serval list --all", define_list},
     {"rm", "remove an installed model", "serval rm smollm2:135m", define_rm},

@@ -1,0 +1,237 @@
+// serval serve: one model behind an OpenAI-compatible HTTP interface.
+#include <fmt/format.h>
+#include <spdlog/async.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <utility>
+
+#include "apps/command.h"
+#include "apps/environment.h"
+#include "apps/generation.h"
+#include "apps/model_argument.h"
+#include "apps/options.h"
+#include "apps/terminal.h"
+#include "base/file.h"
+#include "server/server.h"
+#include "store/catalogue.h"
+
+namespace serval {
+namespace {
+
+constexpr uint64_t kMaxKeyFile = 1024 * 1024;
+constexpr size_t kLogLines = 8192;  // waiting to be written; then the oldest are lost, not time
+
+struct ServeOptions {
+  ModelOptions model;
+  EngineOptions engine;
+  std::vector<std::string> positionals;
+  std::string host = "127.0.0.1", unix_path;
+  int port = 8080;
+  std::vector<std::string> aliases, hosts, origins;
+  std::string keys_file, api_key;
+  bool no_auth = false, no_log = false;
+  int max_queue = 128, io_threads = 1;
+  HttpLimits limits;
+  double head_time = 10, body_time = 30, idle_time = 60, stall_time = 30, ping_time = 15;
+  double drain_time = 30;
+};
+
+std::chrono::milliseconds milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+}
+
+KeyRing read_keys(const ServeOptions& options) {
+  KeyRing keys;
+  if (!options.keys_file.empty()) {
+    keys.add_lines(read_text_file(options.keys_file, kMaxKeyFile), options.keys_file);
+    if (keys.empty()) throw UsageError(options.keys_file + ": holds no key");
+  }
+  if (const std::string key = environment_api_key(); !key.empty()) {
+    keys.add(key, "environment", KeyClass::kAdmin);
+  }
+  if (!options.api_key.empty()) {
+    notice(
+        "--api-key shows the key to everyone who lists processes; use --keys FILE or the "
+        "variable SERVAL_API_KEY");
+    keys.add(options.api_key, "command-line", KeyClass::kAdmin);
+  }
+  return keys;
+}
+
+// What clients may call the model: the name it was started by, its file's, its catalogue's.
+ServiceConfig service_config(const ServeOptions& options, const std::string& asked,
+                             const std::string& path) {
+  ServiceConfig config;
+  std::vector<std::string> names = options.aliases;
+  const bool is_path = asked.find('/') != std::string::npos || asked.ends_with(".gguf");
+  const CatalogueEntry* entry = find_in_catalogue(asked.empty() ? kDefaultModel : asked);
+  if (entry != nullptr) names.emplace_back(entry->name);
+  if (!asked.empty() && !is_path) names.push_back(asked);
+  names.push_back(std::filesystem::path(path).stem().string());
+  config.model = names.front();
+  config.aliases.assign(names.begin() + 1, names.end());
+  if (options.engine.gpu_layers.value_or(0) != 0) {
+    config.notices.emplace_back("-ngl has no effect: this build has no GPU backend");
+  }
+  return config;
+}
+
+// One connection is one descriptor; the soft limit is often 1,024.
+void raise_descriptor_limit(int connections) {
+  struct rlimit limit = {};
+  const rlim_t wanted = static_cast<rlim_t>(connections) + 256;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = std::min(wanted, limit.rlim_max);
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+std::function<void(std::string_view)> access_log() {
+  spdlog::init_thread_pool(kLogLines, 1);
+  auto logger = std::make_shared<spdlog::async_logger>(
+      "access", std::make_shared<spdlog::sinks::stderr_sink_mt>(), spdlog::thread_pool(),
+      spdlog::async_overflow_policy::overrun_oldest);
+  logger->set_pattern("%v");
+  return [logger](std::string_view line) { logger->info(line); };
+}
+
+ServerConfig server_config(const ServeOptions& options, ServiceConfig service) {
+  ServerConfig config;
+  config.host = options.host;
+  config.port = options.port;
+  config.unix_path = options.unix_path;
+  config.io_threads = options.io_threads;
+  config.keys = read_keys(options);
+  config.allow_no_keys = options.no_auth;
+  config.hosts = options.hosts;
+  config.origins = options.origins;
+  config.limits = options.limits;
+  config.limits.head_time = milliseconds(options.head_time);
+  config.limits.body_time = milliseconds(options.body_time);
+  config.limits.idle_time = milliseconds(options.idle_time);
+  config.limits.stall_time = milliseconds(options.stall_time);
+  config.limits.ping_time = milliseconds(options.ping_time);
+  config.drain_time = milliseconds(options.drain_time);
+  config.service = std::move(service);
+  if (!options.no_log) config.access_log = access_log();
+  return config;
+}
+
+// -c is the KV pool that all share; one request may take what the model was trained for.
+EngineConfig serve_engine_config(const ServeOptions& options, const std::string& path) {
+  EngineConfig config = engine_config(options.engine, path);
+  config.kv_tokens = options.engine.context;
+  config.context = 0;
+  config.max_queue = options.max_queue;
+  return config;
+}
+
+void announce(const ServeOptions& options, const Engine& engine, const Server& server,
+              const std::string& model) {
+  const ModelInfo& info = engine.info();
+  notice(fmt::format("{} ready in {:.1f} s: context {}, KV pool {} tokens, {} threads, {}", model,
+                     info.load_ms / 1000, info.context, engine.stats().kv_tokens_total,
+                     info.threads, info.kernels));
+  if (!options.unix_path.empty()) notice("listening on " + options.unix_path);
+  if (options.host.empty()) return;
+  const bool v6 = options.host.find(':') != std::string::npos;
+  notice(fmt::format("listening on http://{}:{}", v6 ? "[" + options.host + "]" : options.host,
+                     server.port()));
+}
+
+int serve(const ServeOptions& options) {
+  if (options.host.empty() && options.unix_path.empty()) {
+    throw UsageError("nothing to listen on: give --host or --unix");
+  }
+  const ModelAndText chosen = split_positionals(options.model.model, options.positionals);
+  const std::string path = resolve_model(chosen.model, options.model);
+  ServiceConfig service = service_config(options, chosen.model, path);
+  const std::string model = service.model;
+  try {
+    ServerConfig config = server_config(options, std::move(service));
+    check_exposure(config);
+    raise_descriptor_limit(options.limits.connections);
+    auto engine = load_engine(serve_engine_config(options, path));
+    const Engine& loaded = *engine;
+    Server server(std::move(config), std::move(engine));
+    announce(options, loaded, server, model);
+    server.run();
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kInvalidArgument) throw_usage(error);
+    throw;
+  }
+  notice("all requests have ended");
+  return kExitDone;
+}
+
+void add_limit_options(CLI::App& app, ServeOptions& o) {
+  HttpLimits& limits = o.limits;
+  const auto size = [&](const char* name, size_t& value, const char* help) {
+    app.add_option(name, value, help)
+        ->check(CLI::Range(size_t{1}, size_t{1} << 30))
+        ->capture_default_str()
+        ->group("Limits");
+  };
+  const auto count = [&](const char* name, int& value, const char* help) {
+    app.add_option(name, value, help)
+        ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str()
+        ->group("Limits");
+  };
+  const auto seconds = [&](const char* name, double& value, const char* help) {
+    app.add_option(name, value, help)
+        ->check(CLI::Range(0.01, 86400.0))
+        ->capture_default_str()
+        ->group("Limits");
+  };
+  count("--max-queue", o.max_queue, "requests waiting; more are refused with 503");
+  count("--max-connections", limits.connections, "open connections; more are refused with 503");
+  count("--max-connection-requests", limits.requests_per_connection, "requests on one connection");
+  size("--max-head", limits.head_bytes, "bytes of a request's head");
+  size("--max-fields", limits.fields, "header fields of a request");
+  size("--max-target", limits.target_bytes, "bytes of a request's target");
+  size("--max-body", limits.body_bytes, "bytes of a request's body");
+  size("--max-output", limits.output_bytes, "unsent bytes of a stream; then it is dropped");
+  seconds("--head-time", o.head_time, "seconds for a request's head");
+  seconds("--body-time", o.body_time, "seconds for a request's body");
+  seconds("--idle-time", o.idle_time, "seconds between the requests of a connection");
+  seconds("--stall-time", o.stall_time, "seconds a client may take no byte of its answer");
+  seconds("--ping-time", o.ping_time, "seconds of silence on a stream before a comment is sent");
+  seconds("--drain-time", o.drain_time, "seconds that requests may go on after SIGTERM");
+}
+
+}  // namespace
+
+Action define_serve(CLI::App& app) {
+  const auto o = std::make_shared<ServeOptions>();
+  app.add_option("arguments", o->positionals, "[MODEL]")->type_name("");
+  add_model_options(app, o->model);
+  app.add_option("--host", o->host, "address to listen on; empty: none")->capture_default_str();
+  app.add_option("--port", o->port, "port to listen on; 0: any")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
+  app.add_option("--unix", o->unix_path, "also listen on this Unix socket (mode 0600)");
+  app.add_option("--alias,-a", o->aliases, "name clients use for the model; may be repeated")
+      ->allow_extra_args(false);
+  app.add_option("--keys,--api-key-file", o->keys_file,
+                 "file of keys, one a line: KEY [NAME [use|metrics|admin]]");
+  app.add_option("--api-key", o->api_key, "a key; better give it in SERVAL_API_KEY")
+      ->configurable(false);
+  app.add_flag("--insecure-no-auth", o->no_auth, "let everyone who can connect use the server");
+  app.add_option("--allow-host", o->hosts, "a further name this server goes by; may be repeated")
+      ->allow_extra_args(false);
+  app.add_option("--cors-origin", o->origins, "a web origin that may call; may be repeated")
+      ->allow_extra_args(false);
+  app.add_option("--io-threads", o->io_threads, "threads for the network")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  app.add_flag("--no-access-log", o->no_log, "no line per request on standard error");
+  add_engine_options(app, o->engine);
+  add_limit_options(app, *o);
+  return [o] { return serve(*o); };
+}
+
+}  // namespace serval

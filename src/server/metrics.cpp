@@ -1,0 +1,156 @@
+#include "server/metrics.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace serval {
+namespace {
+
+constexpr double kSeconds[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,   2.5,
+                               5,     10,   20,    40,   80,  160,  320, 640, 1280};
+constexpr double kGaps[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15,
+                            0.2,   0.3,    0.4,   0.5,  0.75,  1,    2.5,   5,   10};
+constexpr double kTokens[] = {1,   2,    5,    10,   20,    50,    100,   200,
+                              500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
+
+std::string escaped(std::string_view label) {
+  std::string out;
+  for (const char c : label) {
+    if (c == '\\' || c == '"') out += '\\';
+    if (c == '\n') {
+      out += "\\n";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+class Text {
+ public:
+  explicit Text(std::string labels) : labels_(std::move(labels)) {}
+
+  template <typename T>
+  void one(std::string_view type, std::string_view name, std::string_view help, T value) {
+    head(type, name, help);
+    out += fmt::format("{}{{{}}} {}\n", name, labels_, value);
+  }
+  void head(std::string_view type, std::string_view name, std::string_view help) {
+    out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+  }
+  template <typename T>
+  void row(std::string_view name, std::string_view label, std::string_view value, T number) {
+    out += fmt::format("{}{{{},{}=\"{}\"}} {}\n", name, labels_, label, value, number);
+  }
+
+  std::string out;
+
+ private:
+  std::string labels_;
+};
+
+void render_engine(Text& text, const EngineStats& stats) {
+  const double used = stats.kv_tokens_total > 0 ? static_cast<double>(stats.kv_tokens_used) /
+                                                      static_cast<double>(stats.kv_tokens_total)
+                                                : 0.0;
+  text.one("gauge", "vllm:num_requests_running", "Sequences in the batch.", stats.running);
+  text.one("gauge", "vllm:num_requests_waiting", "Sequences waiting to enter it.", stats.waiting);
+  text.one("gauge", "vllm:kv_cache_usage_perc", "Share of KV tokens in use; 1 is all.", used);
+  text.one("gauge", "serval:kv_cache_tokens", "KV tokens of the pool.", stats.kv_tokens_total);
+  text.one("gauge", "serval:kv_cache_tokens_cached", "KV tokens kept for reuse, not in use.",
+           stats.kv_tokens_cached);
+  text.one("counter", "vllm:prompt_tokens_total", "Prompt tokens computed.", stats.prompt_tokens);
+  text.one("counter", "vllm:generation_tokens_total", "Tokens generated.", stats.completion_tokens);
+  text.one("counter", "vllm:prefix_cache_queries_total", "Prompt tokens looked up in the cache.",
+           stats.prompt_tokens + stats.cached_tokens);
+  text.one("counter", "vllm:prefix_cache_hits_total", "Prompt tokens found in the cache.",
+           stats.cached_tokens);
+  text.one("counter", "serval:engine_steps_total", "Batches computed.", stats.steps);
+  text.one("counter", "serval:requests_cancelled_total", "Sequences cancelled.", stats.cancelled);
+}
+
+void render_connections(Text& text, const ConnectionCounts& counts) {
+  text.one("gauge", "serval:http_connections", "Open connections.", counts.open.load());
+  text.one("gauge", "serval:http_streams", "Open event streams.", counts.streams.load());
+  text.one("counter", "serval:http_connections_total", "Connections accepted.",
+           counts.accepted.load());
+  text.head("counter", "serval:http_dropped_total", "Clients refused or dropped by a limit.");
+  text.row("serval:http_dropped_total", "limit", "connections", counts.refused.load());
+  text.row("serval:http_dropped_total", "limit", "receive_time", counts.timeouts.load());
+  text.row("serval:http_dropped_total", "limit", "write_stall", counts.stalled.load());
+  text.row("serval:http_dropped_total", "limit", "output_bytes", counts.overrun.load());
+}
+
+}  // namespace
+
+void Histogram::record(double value) {
+  const auto bucket = std::lower_bound(bounds_.begin(), bounds_.end(), value) - bounds_.begin();
+  counts_[static_cast<size_t>(bucket)].fetch_add(1, std::memory_order_relaxed);
+  sum_.fetch_add(value, std::memory_order_relaxed);
+}
+
+void Histogram::render(std::string& out, std::string_view name, std::string_view help,
+                       std::string_view labels) const {
+  out += fmt::format("# HELP {} {}\n# TYPE {} histogram\n", name, help, name);
+  uint64_t total = 0;
+  for (size_t i = 0; i < bounds_.size(); ++i) {
+    total += counts_[i].load(std::memory_order_relaxed);
+    out += fmt::format("{}_bucket{{{},le=\"{}\"}} {}\n", name, labels, bounds_[i], total);
+  }
+  total += counts_[bounds_.size()].load(std::memory_order_relaxed);
+  out += fmt::format("{}_bucket{{{},le=\"+Inf\"}} {}\n{}_sum{{{}}} {}\n{}_count{{{}}} {}\n", name,
+                     labels, total, name, labels, sum_.load(), name, labels, total);
+}
+
+Metrics::Metrics()
+    : time_to_first_token(kSeconds),
+      inter_token(kGaps),
+      end_to_end(kSeconds),
+      queue(kSeconds),
+      prefill(kSeconds),
+      decode(kSeconds),
+      prompt_tokens(kTokens),
+      generation_tokens(kTokens) {}
+
+void Metrics::count_reply(int status) {
+  const auto found = std::find(kStatuses.begin(), kStatuses.end(), status);
+  if (found != kStatuses.end()) ++replies_[static_cast<size_t>(found - kStatuses.begin())];
+}
+
+std::string Metrics::render(const EngineStats& engine, const ConnectionCounts& connections,
+                            std::string_view model) const {
+  const std::string labels = fmt::format("model_name=\"{}\"", escaped(model));
+  Text text(labels);
+  render_engine(text, engine);
+  render_connections(text, connections);
+
+  text.head("counter", "vllm:request_success_total", "Choices finished, by reason.");
+  text.row("vllm:request_success_total", "finished_reason", "stop", finished_stop.load());
+  text.row("vllm:request_success_total", "finished_reason", "length", finished_length.load());
+  text.row("vllm:request_success_total", "finished_reason", "abort", finished_abort.load());
+  text.one("counter", "serval:requests_failed_total", "Choices that failed.", failed.load());
+  text.head("counter", "serval:http_requests_total", "Replies by status; 0: the client left.");
+  for (size_t i = 0; i < kStatuses.size(); ++i) {
+    text.row("serval:http_requests_total", "status", std::to_string(kStatuses[i]),
+             replies_[i].load());
+  }
+  std::string& out = text.out;
+  time_to_first_token.render(out, "vllm:time_to_first_token_seconds",
+                             "From the request's arrival to its first token.", labels);
+  inter_token.render(out, "vllm:inter_token_latency_seconds", "Between tokens of one choice.",
+                     labels);
+  end_to_end.render(out, "vllm:e2e_request_latency_seconds",
+                    "From the request's arrival to its last token.", labels);
+  queue.render(out, "vllm:request_queue_time_seconds", "Waiting for the first computed row.",
+               labels);
+  prefill.render(out, "vllm:request_prefill_time_seconds", "First computed row to first token.",
+                 labels);
+  decode.render(out, "vllm:request_decode_time_seconds", "First token to last token.", labels);
+  prompt_tokens.render(out, "vllm:request_prompt_tokens", "Prompt tokens per choice.", labels);
+  generation_tokens.render(out, "vllm:request_generation_tokens", "Generated tokens per choice.",
+                           labels);
+  return std::move(out);
+}
+
+}  // namespace serval

@@ -1,0 +1,58 @@
+#include "server/router.h"
+
+#include "server/routes/routes.h"
+
+namespace serval {
+namespace {
+
+constexpr Route kRoutes[] = {
+    {"POST", "/v1/chat/completions", Access::kUse, Lane::kWorker, chat_completions},
+    {"POST", "/chat/completions", Access::kUse, Lane::kWorker, chat_completions},
+    {"POST", "/v1/completions", Access::kUse, Lane::kWorker, completions},
+    {"POST", "/completions", Access::kUse, Lane::kWorker, completions},
+    {"POST", "/v1/embeddings", Access::kUse, Lane::kInline, embeddings},
+    {"POST", "/embeddings", Access::kUse, Lane::kInline, embeddings},
+    {"POST", "/v1/tokenize", Access::kUse, Lane::kWorker, tokenize},
+    {"POST", "/tokenize", Access::kUse, Lane::kWorker, tokenize},
+    {"POST", "/v1/detokenize", Access::kUse, Lane::kWorker, detokenize},
+    {"POST", "/detokenize", Access::kUse, Lane::kWorker, detokenize},
+    {"POST", "/v1/apply-template", Access::kUse, Lane::kWorker, apply_template},
+    {"POST", "/apply-template", Access::kUse, Lane::kWorker, apply_template},
+    {"GET", "/v1/models", Access::kUse, Lane::kInline, list_models},
+    {"GET", "/models", Access::kUse, Lane::kInline, list_models},
+    {"GET", "/v1/models/*", Access::kUse, Lane::kInline, show_model},
+    {"GET", "/models/*", Access::kUse, Lane::kInline, show_model},
+    {"GET", "/health", Access::kOpen, Lane::kInline, health},
+    {"GET", "/v1/health", Access::kOpen, Lane::kInline, health},
+    {"GET", "/livez", Access::kOpen, Lane::kInline, livez},
+    {"GET", "/readyz", Access::kOpen, Lane::kInline, readyz},
+    {"GET", "/metrics", Access::kMetrics, Lane::kInline, metrics},
+    {"GET", "/props", Access::kAdmin, Lane::kInline, props},
+};
+
+bool matches(std::string_view pattern, std::string_view path) {
+  if (!pattern.ends_with("/*")) return pattern == path;
+  pattern.remove_suffix(1);
+  return path.size() > pattern.size() && path.starts_with(pattern);
+}
+
+}  // namespace
+
+std::span<const Route> routes() { return kRoutes; }
+
+RouteMatch find_route(std::string_view method, std::string_view path) {
+  const std::string_view wanted = method == "HEAD" ? "GET" : method;
+  RouteMatch match;
+  for (const Route& route : kRoutes) {
+    if (!matches(route.path, path)) continue;
+    if (route.method == wanted) {
+      match.route = &route;
+      return match;
+    }
+    match.allowed = std::string(route.method);
+    if (route.method == "GET") match.allowed += ", HEAD";
+  }
+  return match;
+}
+
+}  // namespace serval

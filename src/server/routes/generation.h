@@ -1,0 +1,22 @@
+// Generation: from a decoded call to its reply, for every dialect that generates text.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/http/exchange.h"
+#include "server/openai/decode.h"
+#include "server/openai/wire.h"
+#include "server/service.h"
+
+namespace serval {
+
+// Options of the wire that are the same for every dialect. `prefix` begins the reply's id.
+WireOptions wire_options(Service& service, const GenerateCall& call, const char* prefix);
+
+// Tokenises, submits every choice, answers as events come. Blocks its caller while tokenising.
+void start_generation(Service& service, const ExchangePtr& exchange, GenerateCall call,
+                      std::unique_ptr<Wire> wire);
+
+}  // namespace serval
