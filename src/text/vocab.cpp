@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 
+#include "base/quoted.h"
 #include "serval/error.h"
 #include "text/pretokenize.h"
 
@@ -25,8 +26,8 @@ VocabKind kind_of(const std::string& model) {
   if (model == "bert") return VocabKind::kWordPiece;
   if (model == "gemma4") return VocabKind::kGemma4;
   throw Error(ErrorCode::kUnsupported,
-              kPrefix + "model: \"" + model.substr(0, 40) +
-                  "\" is not supported; known are gpt2, llama, bert, gemma4");
+              kPrefix + "model: " + quoted(model, 40) +
+                  " is not supported; known are gpt2, llama, bert, gemma4");
 }
 
 void read_types(const GgufFile& file, Vocab& v) {
@@ -78,8 +79,8 @@ void read_pre(const GgufFile& file, Vocab& v) {
                          "pre is missing: the split of text into words is a guess (\"default\"), "
                          "quality may suffer badly; convert the model again");
   } else if (PreTokenizer::find(v.pre) == nullptr) {
-    v.warnings.push_back(kPrefix + "pre \"" + v.pre.substr(0, 40) +
-                         "\" is unknown: the split of text into words is a guess (\"default\"), "
+    v.warnings.push_back(kPrefix + "pre " + quoted(v.pre, 40) +
+                         " is unknown: the split of text into words is a guess (\"default\"), "
                          "quality may suffer badly");
   }
 }
