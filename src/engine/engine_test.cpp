@@ -1,0 +1,212 @@
+// The whole engine on a real model (SERVAL_TEST_MODELS names the folder; skipped without it): one
+// seeded request gives the same bytes in every company, and faults are refused with one line.
+#include "serval/engine.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "engine/loader.h"
+
+namespace serval {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::optional<std::string> model_path() {
+  const char* folder = std::getenv("SERVAL_TEST_MODELS");
+  if (folder == nullptr) return std::nullopt;
+  const std::string path = std::string(folder) + "/smollm2-135m.gguf";
+  return fs::exists(path) ? std::optional(path) : std::nullopt;
+}
+
+class RealModel : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!model_path()) GTEST_SKIP() << "SERVAL_TEST_MODELS has no smollm2-135m.gguf";
+  }
+  static std::unique_ptr<Engine> load(int batch_tokens = 512, int threads = 0,
+                                      int64_t kv_tokens = 2048) {
+    EngineConfig config;
+    config.model = *model_path();
+    config.threads = threads;
+    config.batch_tokens = batch_tokens;
+    config.context = 512;
+    config.kv_tokens = kv_tokens;
+    auto engine = Engine::load(config);
+    EXPECT_TRUE(engine.ok()) << engine.error().what();
+    return std::move(*engine);
+  }
+  static Request story(int seed = 11, int tokens = 20) {
+    std::string text = "Once there was a lighthouse on a rock far out in the sea.";
+    for (int i = 0; i < 5; ++i) text += " Every night its lamp turned " + std::to_string(i + seed);
+    Request request;
+    request.prompt = TextPrompt{text + ", and"};
+    request.max_tokens = tokens;
+    request.sampling.seed = seed;
+    return request;
+  }
+  static std::string temporary(const char* name) {
+    return (fs::path(::testing::TempDir()) / (std::to_string(getpid()) + name)).string();
+  }
+};
+
+TEST_F(RealModel, ASeededRequestIsTheSameInEveryCompany) {
+  const std::string state = temporary("determinism.kv");
+  std::vector<TokenId> expected;
+  {
+    auto engine = load();
+    expected = generate(*engine, story()).value().tokens;
+    ASSERT_EQ(expected.size(), 20U);
+    const auto warm = generate(*engine, story()).value();
+    EXPECT_GT(warm.finished.usage.cached_tokens, 0);
+    EXPECT_EQ(warm.tokens, expected) << "cache warm";
+    ASSERT_TRUE(engine->save_state(story().prompt, state).ok());
+  }
+  for (const int batch_tokens : {7, 64}) {
+    for (const int threads : {1, 2}) {
+      auto engine = load(batch_tokens, threads);
+      EXPECT_EQ(generate(*engine, story()).value().tokens, expected)
+          << batch_tokens << " rows per step, " << threads << " threads";
+    }
+  }
+  {
+    auto engine = load(64, 0, 640);  // a pool that makes them preempt each other
+    std::vector<Request> requests;
+    for (int seed = 8; seed < 15; ++seed) requests.push_back(story(seed));
+    const auto all = generate_all(*engine, requests);
+    EXPECT_EQ(all[3].value().tokens, expected) << "among others";
+  }
+  auto engine = load();
+  const auto loaded = engine->load_state(state);
+  ASSERT_TRUE(loaded.ok()) << loaded.error().what();
+  const auto restored = generate(*engine, story()).value();
+  EXPECT_EQ(restored.finished.usage.cached_tokens, loaded->tokens);
+  EXPECT_EQ(restored.tokens, expected) << "after a snapshot load";
+  EXPECT_EQ(engine->state_tokens(state).value(), engine->tokenize(story().prompt).value());
+  fs::remove(state);
+}
+
+TEST_F(RealModel, SnapshotsThatDoNotFitAreRefused) {
+  const std::string good = temporary("good.kv");
+  const std::string bad = temporary("bad.kv");
+  auto engine = load();
+  ASSERT_TRUE(engine->save_state(story().prompt, good).ok());
+  std::ifstream in(good, std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(in)), {});
+  const auto attempt = [&](std::string changed) {
+    std::ofstream(bad, std::ios::binary) << changed;
+    const auto result = engine->load_state(bad);
+    EXPECT_FALSE(result.ok());
+    return result.ok() ? ErrorCode::kInternal : result.error().code();
+  };
+  EXPECT_EQ(attempt(bytes.substr(0, bytes.size() / 2)), ErrorCode::kCorrupt);
+  EXPECT_EQ(attempt(bytes + "x"), ErrorCode::kCorrupt);
+  EXPECT_EQ(attempt("hello"), ErrorCode::kCorrupt);
+  EXPECT_EQ(attempt(""), ErrorCode::kCorrupt);
+  for (size_t at = 0; at < bytes.size(); at += bytes.size() / 23) {
+    std::string flipped = bytes;
+    flipped[at] = static_cast<char>(flipped[at] ^ 0x10);
+    const ErrorCode code = attempt(flipped);
+    EXPECT_TRUE(code == ErrorCode::kCorrupt || code == ErrorCode::kUnsupported) << at;
+  }
+  std::string version = bytes;
+  version[8] = 9;
+  EXPECT_EQ(attempt(version), ErrorCode::kUnsupported);
+  EXPECT_EQ(engine->load_state("/nonexistent/x.kv").error().code(), ErrorCode::kNotFound);
+  EXPECT_FALSE(engine->save_state(story().prompt, "/nonexistent/x.kv").ok());
+
+  EngineConfig other;
+  other.model = *model_path();
+  other.context = 512;
+  other.kv_type = KvStorage::kF32;
+  auto f32 = Engine::load(other);
+  ASSERT_TRUE(f32.ok());
+  const auto refused = (*f32)->load_state(good);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message().find("KV type"), std::string::npos);
+  EXPECT_EQ((*f32)->stats().kv_tokens_used, 0);
+
+  // The blocks stay pinned until they are released.
+  ASSERT_TRUE(engine->load_state(good).ok());
+  EXPECT_GT(engine->stats().kv_tokens_used, 0);
+  engine->release_state(good);
+  EXPECT_EQ(engine->stats().kv_tokens_used, 0);
+  fs::remove(good);
+  fs::remove(bad);
+}
+
+TEST_F(RealModel, SinksStopThrowAndDawdleAlone) {
+  auto engine = load();
+  Request endless = story(1, 300);
+  endless.ignore_eos = true;
+  const auto stopped = generate(*engine, endless, [](std::string_view) { return false; });
+  ASSERT_TRUE(stopped.ok());
+  EXPECT_EQ(stopped->finished.reason, FinishReason::kCancelled);
+  EXPECT_LT(stopped->tokens.size(), 300U);
+  const auto thrown = generate(
+      *engine, endless, [](std::string_view) -> bool { throw std::runtime_error("sink trouble"); });
+  ASSERT_FALSE(thrown.ok());
+  EXPECT_NE(thrown.error().message().find("sink trouble"), std::string::npos);
+  // A slow sink does not slow the engine's steps.
+  std::atomic<bool> finished = false;
+  auto id = engine->submit(story(2, 10), [&](RequestId, const Event& event) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    if (std::holds_alternative<Finished>(event)) finished = true;
+    return true;
+  });
+  ASSERT_TRUE(id.ok());
+  EXPECT_TRUE(generate(*engine, story(3, 5)).ok());
+  engine->cancel(987654321);
+  engine.reset();  // delivers the last events
+  EXPECT_TRUE(finished);
+}
+
+TEST_F(RealModel, RefusesBadConfigurations) {
+  const auto refused = [](const std::function<void(EngineConfig&)>& change, ErrorCode code,
+                          const char* word) {
+    EngineConfig config;
+    config.model = *model_path();
+    change(config);
+    auto engine = Engine::load(config);
+    ASSERT_FALSE(engine.ok()) << word;
+    EXPECT_EQ(engine.error().code(), code) << engine.error().what();
+    EXPECT_NE(engine.error().message().find(word), std::string::npos) << engine.error().what();
+    EXPECT_EQ(engine.error().message().find('\n'), std::string::npos);
+  };
+  refused([](EngineConfig& c) { c.model = "/nonexistent.gguf"; }, ErrorCode::kNotFound,
+          "nonexistent");
+  refused([](EngineConfig& c) { c.context = -1; }, ErrorCode::kInvalidArgument, "context");
+  refused([](EngineConfig& c) { c.batch_tokens = 0; }, ErrorCode::kInvalidArgument, "batch_tokens");
+  refused([](EngineConfig& c) { c.context = 512, c.kv_tokens = 100; }, ErrorCode::kInvalidArgument,
+          "512");
+  refused([](EngineConfig& c) { c.backend = "abacus"; }, ErrorCode::kNotFound, "abacus");
+  refused([](EngineConfig& c) { c.context = 2000000000; }, ErrorCode::kOutOfMemory, "MB");
+}
+
+TEST(SizePool, FollowsTheRequestAndTheMachine) {
+  constexpr uint64_t kMega = 1'000'000;
+  PoolSizes pool = size_pool({0, 0, 8192, kMega, 4'000 * kMega});
+  EXPECT_EQ(pool.blocks, 256);  // one full context fits into a quarter of the memory
+  EXPECT_EQ(pool.context, 8192);
+  pool = size_pool({0, 0, 131072, kMega, 4'000 * kMega});
+  EXPECT_EQ(pool.blocks, 1000);
+  EXPECT_EQ(pool.context, 32000);
+  pool = size_pool({100, 0, 8192, kMega, 4'000 * kMega});
+  EXPECT_EQ(pool.blocks, 4);
+  EXPECT_EQ(pool.context, 100);
+  pool = size_pool({0, 1000, 8192, kMega, 0});
+  EXPECT_EQ(pool.blocks, 32);
+  EXPECT_EQ(pool.context, 1024);
+  EXPECT_THROW(size_pool({2000, 1000, 8192, kMega, 0}), Error);
+}
+
+}  // namespace
+}  // namespace serval
