@@ -31,7 +31,10 @@ bool allows_loopback() { return hub_address().starts_with("http://"); }
 
 std::vector<std::string> known_names() {
   std::vector<std::string> names;
-  for (const CatalogueEntry& entry : catalogue()) names.emplace_back(entry.name);
+  for (const CatalogueEntry& entry : catalogue()) {
+    names.emplace_back(entry.name.substr(0, entry.name.find(':')));
+    names.emplace_back(entry.name);
+  }
   for (const InstalledModel& model : ModelFolder(model_root()).list()) names.push_back(model.id);
   return names;
 }
@@ -94,6 +97,11 @@ std::string pull_model(const std::string& text, const PullOptions& options) {
     const auto source = parse_source(text, allows_loopback());
     if (!source) throw UsageError(source.error().message());
     request.sources = {text};
+    for (const std::string& part : options.more_parts) {
+      const auto parsed = parse_source(part, allows_loopback());
+      if (!parsed) throw UsageError(parsed.error().message());
+      request.sources.push_back(part);
+    }
     request.id = free_id(folder, text);
   } else if (const CatalogueEntry* entry = find_in_catalogue(text)) {
     request = request_for(*entry);

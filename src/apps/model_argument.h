@@ -21,6 +21,7 @@ std::string resolve_model(const std::string& text, const ModelOptions& options);
 // "" is made from the source, a pin of "" means unknown.
 struct PullOptions {
   std::string id, sha256;
+  std::vector<std::string> more_parts;  // further addresses, whose bytes follow those of the first
 };
 std::string pull_model(const std::string& text, const PullOptions& options);
 

