@@ -134,7 +134,8 @@ std::string sampling_reference() {
       "The chain runs in this order unless a request's `samplers` names another: `" +
       chain +
       "`. A sampler that is not named does not run. `temperature` 0 always takes the most likely "
-      "token (after bias and the penalties of the chain; XTC and typical sampling can exclude it). With the same `seed` "
+      "token (after bias and the penalties of the chain; XTC and typical sampling can exclude it). "
+      "With the same `seed` "
       "a request draws the same tokens, "
       "alone or among others.\n";
   for (const Processor& p : processors()) {

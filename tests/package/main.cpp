@@ -2,7 +2,8 @@
 
 #include "serval/engine.h"
 
-// Loading a model that is not there must fail with an Error, which proves that the library is linked.
+// Loading a model that is not there must fail with an Error, which proves that the library is
+// linked.
 int main() {
   serval::EngineConfig config;
   config.model = "/nonexistent/model.gguf";
