@@ -98,8 +98,12 @@ static SERVAL_INLINE I32 add_i32(I32 a, I32 b) { return _mm512_add_epi32(a, b); 
 static SERVAL_INLINE I32 sub_i32(I32 a, I32 b) { return _mm512_sub_epi32(a, b); }
 static SERVAL_INLINE I32 and_i32(I32 a, int b) { return _mm512_and_si512(a, _mm512_set1_epi32(b)); }
 static SERVAL_INLINE I32 or_i32(I32 a, I32 b) { return _mm512_or_si512(a, b); }
-static SERVAL_INLINE I32 srl_i32(I32 a, int n) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(n)); }
-static SERVAL_INLINE I32 sll_i32(I32 a, int n) { return _mm512_sll_epi32(a, _mm_cvtsi32_si128(n)); }
+static SERVAL_INLINE I32 srl_i32(I32 a, int n) {
+  return _mm512_srli_epi32(a, static_cast<unsigned>(n));
+}
+static SERVAL_INLINE I32 sll_i32(I32 a, int n) {
+  return _mm512_slli_epi32(a, static_cast<unsigned>(n));
+}
 static SERVAL_INLINE F32 to_f32(I32 a) { return _mm512_cvtepi32_ps(a); }
 static SERVAL_INLINE I32 to_i32(F32 a) { return _mm512_cvtps_epi32(a); }
 // 2^n for n = -126 .. 127

@@ -250,17 +250,16 @@ static SERVAL_INLINE uint32_t visible_tokens(int tile, int position, int window)
 
 // ---- one job
 
+// Queries [first, first + kQueries), scaled, as [head_dim][kQueries].
 template <int kQueries>
-struct QueryKernels {
-  static void pack(const AttentionJob& job, int first, float* out) {
-    for (int i = 0; i < kQueries; ++i) {
-      const int query = first + i;
-      const float* q = job.q + job.q_stride * (query / job.group) +
-                       static_cast<int64_t>(query % job.group) * job.kv->head_dim;
-      for (int d = 0; d < job.kv->head_dim; ++d) out[kQueries * d + i] = q[d] * job.scale;
-    }
+static void pack_queries(const AttentionJob& job, int first, float* out) {
+  for (int i = 0; i < kQueries; ++i) {
+    const int query = first + i;
+    const float* q = job.q + job.q_stride * (query / job.group) +
+                     static_cast<int64_t>(query % job.group) * job.kv->head_dim;
+    for (int d = 0; d < job.kv->head_dim; ++d) out[kQueries * d + i] = q[d] * job.scale;
   }
-};
+}
 
 struct GroupCalls {
   void (*pack)(const AttentionJob&, int, float*);
@@ -268,7 +267,7 @@ struct GroupCalls {
   void (*value)(const float*, const float*, const float*, int, int, float*);
 };
 #define SERVAL_GROUP(n) \
-  { QueryKernels<n>::pack, score_tile<n>, value_tile<n> }
+  { pack_queries<n>, score_tile<n>, value_tile<n> }
 static const GroupCalls kGroupCalls[kQueryGroup] = {
     SERVAL_GROUP(1), SERVAL_GROUP(2), SERVAL_GROUP(3), SERVAL_GROUP(4),
     SERVAL_GROUP(5), SERVAL_GROUP(6), SERVAL_GROUP(7), SERVAL_GROUP(8)};

@@ -16,11 +16,18 @@ struct Operand {
   const uint8_t* plane;  // i32 or f32
 };
 
+// Memory to prefetch while multiplying: `chunk_bytes` (0: nothing) from `at` on for every chunk
+// done.
+struct Ahead {
+  const uint8_t* at;
+  int chunk_bytes;
+};
+
 // `tokens` of the tile, which stores `stride` of them side by side. kStride 0: known at run time
 // only.
 template <class Format, int kTokens, int kStride>
 static SERVAL_NOINLINE void multiply_tile(const uint8_t* w, int blocks, Operand a, int run_stride,
-                                          float* out, bool resume) {
+                                          float* out, bool resume, Ahead ahead) {
   const int stride = kStride != 0 ? kStride : run_stride;
   constexpr int kSubLines = 8 / Format::kSubs;
   constexpr bool kZero = effective_zero<Format>() != 0;
@@ -69,6 +76,8 @@ static SERVAL_NOINLINE void multiply_tile(const uint8_t* w, int blocks, Operand 
       a.q += 32 * stride;
       a.scale += stride;
       if (Format::kMin || kZero) a.plane += 4 * Format::kSubs * stride;
+      for (int i = 0; i < ahead.chunk_bytes; i += 64) __builtin_prefetch(ahead.at + i);
+      ahead.at += ahead.chunk_bytes;
     }
   }
   SERVAL_UNROLL
@@ -144,10 +153,12 @@ struct TileStep {
   int nr;
   float* out;
   bool resume;
+  Ahead ahead;
   template <int kTokens, int kStride>
   SERVAL_INLINE void run(int t) const {
     const Operand moved = {a.q + 4 * t, a.scale + t, a.plane + 4 * t};
-    multiply_tile<Format, kTokens, kStride>(w, blocks, moved, nr, out + 16 * t, resume);
+    multiply_tile<Format, kTokens, kStride>(w, blocks, moved, nr, out + 16 * t, resume,
+                                            t == 0 ? ahead : Ahead{nullptr, 0});
   }
 };
 
@@ -185,14 +196,28 @@ static SERVAL_INLINE int tile_rows(int rows, int first) {
   return rows - first < kTileTokens ? rows - first : kTileTokens;
 }
 
+static constexpr int kPrefetchDistance = 4096;
+
 template <class Format>
 static void multiply_in_registers(const PanelJob& job) {
+  constexpr int kChunkBytes = Format::kBlockBytes / Format::kChunks;
   const int rows = job.activations->rows;
   const int blocks = job.activations->layout.k / (32 * Format::kChunks);
   for (int first = 0; first < rows; first += kTileTokens) {
     const int nr = tile_rows(rows, first);
     const Operand a = tile_operand(job, first, nr, 0, Format::kSubs);
-    for_token_groups(TileStep<Format>{job.panel, blocks, a, nr, job.out + 16 * first, false}, nr);
+    // The hardware alone follows the stream of one row of a simple format best. With more work per
+    // byte, keep ahead of it; and while a panel is read again, fetch the next one.
+    Ahead ahead = {nullptr, 0};
+    if (rows > kTileTokens) {
+      const bool last = first + nr >= rows;
+      if (last)
+        ahead = {job.panel + static_cast<int64_t>(blocks) * Format::kBlockBytes, kChunkBytes};
+    } else if (rows > 2 || Format::kChunks > 1) {
+      ahead = {job.panel + kPrefetchDistance, kChunkBytes};
+    }
+    for_token_groups(TileStep<Format>{job.panel, blocks, a, nr, job.out + 16 * first, false, ahead},
+                     nr);
   }
 }
 
@@ -220,6 +245,7 @@ static constexpr int kSliceChunks = 64;
 
 template <class Format>
 static void multiply_unpacked(const PanelJob& job) {
+  constexpr int kChunkBytes = Format::kBlockBytes / Format::kChunks;
   using To = UnpackedOf<Format>;
   const int rows = job.activations->rows;
   const int chunks = job.activations->layout.k / 32;
@@ -230,7 +256,10 @@ static void multiply_unpacked(const PanelJob& job) {
     for (int first = 0; first < rows; first += kTileTokens) {
       const int nr = tile_rows(rows, first);
       const Operand a = tile_operand(job, first, nr, c, Format::kSubs);
-      for_token_groups(TileStep<To>{w, count, a, nr, job.out + 16 * first, c > 0}, nr);
+      Ahead ahead = {nullptr, 0};  // the next panel, during the first tile
+      if (first == 0)
+        ahead = {job.panel + kChunkBytes * static_cast<int64_t>(chunks + c), kChunkBytes};
+      for_token_groups(TileStep<To>{w, count, a, nr, job.out + 16 * first, c > 0, ahead}, nr);
     }
   }
 }
