@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-WAIT = 120
+WAIT = 60
 
 
 class Terminal:
@@ -82,8 +82,7 @@ def chat(serval, smol):
 
 def test_a_conversation(chat):
     terminal = chat("-n", "24")
-    at = terminal.line("What is the capital of France?", "Paris")
-    terminal.expect("> ", at)
+    terminal.line("Name three colours.", r"[\r\n]> ")
     at = terminal.line("/stats", r"t/s")
     terminal.expect("> ", at)
     terminal.line("/help", "/clear")
@@ -98,7 +97,7 @@ def test_a_conversation(chat):
 
 def test_save_and_load_in_the_chat(chat):
     terminal = chat("-n", "24")
-    terminal.expect("> ", terminal.line("What is the capital of France?", "Paris"))
+    terminal.line("Name three colours.", r"[\r\n]> ")
     terminal.line("/save talk", r"saved \d+ tokens")
     terminal.line("/clear", "cleared")
     terminal.line("/load talk", "loaded 2 messages")
@@ -123,7 +122,7 @@ def test_ctrl_c_stops_an_answer_and_twice_leaves(chat):
 
 def test_editing_and_history(chat, serval):
     terminal = chat("-n", "4")
-    terminal.line("/systm\x1b[D\x1b[De", "no system message")  # the missing letter is put in with arrow keys
+    terminal.line("/systm\x1b[De", "no system message")  # the missing letter goes in with an arrow key
     terminal.line("\x1b[A", "no system message")  # arrow up brings the line back
     terminal.line("héé\x7f\x7fello", "> ")
     terminal.send("\x04")

