@@ -1,6 +1,8 @@
 // The list of kernel sets, best first. Compiled without machine flags, so it runs anywhere.
 #include "backend/cpu/isa.h"
 
+#include <cpuid.h>
+
 #include <cstdlib>
 #include <string>
 
@@ -15,9 +17,14 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vnni");
 }
 
+// clang 14's __builtin_cpu_supports does not know F16C: bit 29 of ECX in CPUID leaf 1.
+bool has_f16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
 bool has_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __builtin_cpu_supports("f16c");
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
 bool has_any() { return true; }
