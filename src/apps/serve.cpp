@@ -230,6 +230,8 @@ Action define_serve(CLI::App& app) {
       ->capture_default_str();
   app.add_flag("--no-access-log", o->no_log, "no line per request on standard error");
   add_engine_options(app, o->engine);
+  app.get_option("--ctx-size")
+      ->description("KV tokens shared by all requests (default: one full context)");
   add_limit_options(app, *o);
   return [o] { return serve(*o); };
 }

@@ -75,6 +75,8 @@ void render_connections(Text& text, const ConnectionCounts& counts) {
   text.one("gauge", "serval:http_streams", "Open event streams.", counts.streams.load());
   text.one("counter", "serval:http_connections_total", "Connections accepted.",
            counts.accepted.load());
+  text.one("counter", "serval:http_faults_total", "Connections ended by a fault of the server.",
+           counts.faults.load());
   text.head("counter", "serval:http_dropped_total", "Clients refused or dropped by a limit.");
   text.row("serval:http_dropped_total", "limit", "connections", counts.refused.load());
   text.row("serval:http_dropped_total", "limit", "receive_time", counts.timeouts.load());

@@ -90,13 +90,14 @@ class Server:
             reply = error
         text = reply.read().decode()
         is_json = reply.headers.get("Content-Type", "").startswith("application/json")
-        return reply.status, reply.headers, json.loads(text) if is_json else text
+        return reply.status, reply.headers, json.loads(text) if is_json and text else text
 
     def post(self, path, body, **options):
         return self.call(path, body, **options)
 
     def metric(self, name, **labels):
-        text = self.call("/metrics")[2]
+        status, _, text = self.call("/metrics")
+        assert status == 200
         for line in text.splitlines():
             if re.match(re.escape(name) + r"[{ ]", line) and all(f'{k}="{v}"' in line for k, v in labels.items()):
                 return float(line.rsplit(" ", 1)[1])
@@ -105,8 +106,11 @@ class Server:
     def eventually(self, condition, seconds=10):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if condition():
-                return True
+            try:
+                if condition():
+                    return True
+            except AssertionError:  # a metric could not be read
+                pass
             time.sleep(0.02)
         return False
 

@@ -38,6 +38,7 @@ struct ConnectionCounts {
   std::atomic<int> open{0}, streams{0};
   std::atomic<uint64_t> accepted{0}, refused{0};              // refused: over the connection limit
   std::atomic<uint64_t> timeouts{0}, stalled{0}, overrun{0};  // dropped clients, by cause
+  std::atomic<uint64_t> faults{0};  // connections that ended by a fault of ours
 };
 
 }  // namespace serval

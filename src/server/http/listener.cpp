@@ -71,6 +71,7 @@ struct Listener::Impl {
   void begin_drain();
   void poll_drain();
   void on_signal();
+  void run_io();
 
   const ConnectionEnv env;
   asio::io_context io;
@@ -211,6 +212,17 @@ void Listener::Impl::poll_drain() {
   });
 }
 
+// What a handler throws (no memory, in practice) ends its connection, which nothing holds any more.
+void Listener::Impl::run_io() {
+  while (!io.stopped()) {
+    try {
+      io.run();
+    } catch (const std::exception&) {
+      ++env.counts.faults;
+    }
+  }
+}
+
 Listener::Listener(const ListenAddress& address, const ConnectionEnv& env, int io_threads)
     : impl_(std::make_unique<Impl>(env)) {
   impl_->threads = io_threads;
@@ -238,9 +250,9 @@ void Listener::run(std::chrono::milliseconds drain_time, const std::function<voi
   for (auto& acceptor : impl_->local_acceptors) impl_->accept(acceptor);
   std::vector<std::thread> others;
   for (int i = 1; i < impl_->threads; ++i) {
-    others.emplace_back([this] { impl_->io.run(); });
+    others.emplace_back([this] { impl_->run_io(); });
   }
-  impl_->io.run();
+  impl_->run_io();
   for (std::thread& thread : others) thread.join();
 }
 

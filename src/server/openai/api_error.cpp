@@ -5,9 +5,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
 #include <utility>
+
+#include "base/utf8.h"
+#include "server/openai/fields.h"
 
 namespace serval {
 namespace {
@@ -17,7 +21,15 @@ namespace json = boost::json;
 constexpr int kRetrySeconds = 1;
 
 json::value text_or_null(const std::string& text) {
-  return text.empty() ? json::value(nullptr) : json::value(text);
+  return text.empty() ? json::value(nullptr) : json::value(replace_invalid_utf8(text));
+}
+
+// "top_k is 5000000000, but ..." -> "top_k"; empty for sentences that begin otherwise.
+std::string leading_field(const std::string& message) {
+  const std::string name = message.substr(0, message.find_first_of(" :"));
+  const auto is_it = [&](const Field& field) { return field.name == name; };
+  const auto fields = completion_fields();
+  return std::any_of(fields.begin(), fields.end(), is_it) ? name : std::string();
 }
 
 }  // namespace
@@ -107,6 +119,7 @@ ApiError from_engine(const Error& error) {
   switch (error.code()) {
     case ErrorCode::kInvalidArgument:
       out.message = error.message();
+      out.param = leading_field(error.message());
       return out;
     case ErrorCode::kNotFound:
       out.status = 404;
@@ -136,7 +149,8 @@ ApiError from_engine(const Error& error) {
 }
 
 std::string error_body(const ApiError& error) {
-  json::object inner{{"message", error.message},
+  // Texts may quote a client and cut in the middle of a character.
+  json::object inner{{"message", replace_invalid_utf8(error.message)},
                      {"type", error.type},
                      {"param", text_or_null(error.param)},
                      {"code", text_or_null(error.code)}};

@@ -73,8 +73,10 @@ class Generation : public std::enable_shared_from_this<Generation> {
   const bool stream_;
   const size_t per_prompt_;
   const SteadyClock::time_point arrived_ = SteadyClock::now();
-  std::atomic<bool> over_{false};  // nobody wants further events
-  std::vector<RequestId> ids_;     // written before begin()
+  std::atomic<bool> over_{false};                // nobody wants further events
+  std::vector<RequestId> ids_;                   // the worker's until begin(), then the strand's
+  std::vector<std::pair<size_t, Event>> early_;  // came before begin()
+  bool begun_ = false;
   std::vector<ChoiceState> choices_;
   size_t open_choices_ = 0;
 };
@@ -97,17 +99,19 @@ std::optional<ApiError> Generation::submit(const GenerateCall& call,
       return from_engine(id.error());
     }
     ids_.push_back(*id);
-    service_.began(*id);
   }
   return std::nullopt;
 }
 
 void Generation::begin() {
+  begun_ = true;
+  for (const RequestId id : ids_) service_.began(id);
   exchange_->on_disconnect([self = shared_from_this()] {
     self->over_ = true;
     self->cancel_all();
   });
   if (stream_ && !over_) exchange_->expect_stream();
+  for (const auto& [index, event] : std::exchange(early_, {})) on_event(index, event);
 }
 
 bool Generation::on_engine_event(size_t index, const Event& event) {
@@ -121,9 +125,13 @@ bool Generation::on_engine_event(size_t index, const Event& event) {
 }
 
 void Generation::on_event(size_t index, const Event& event) {
+  if (!begun_) {  // the worker is still submitting the other choices
+    early_.emplace_back(index, event);
+    return;
+  }
   const bool last =
       std::holds_alternative<Finished>(event) || std::holds_alternative<Failed>(event);
-  if (last && index < ids_.size()) service_.ended(ids_[index]);
+  if (last) service_.ended(ids_[index]);
   if (const auto* finished = std::get_if<Finished>(&event)) {
     on_finished(index, *finished);
   } else if (const auto* failed = std::get_if<Failed>(&event)) {
