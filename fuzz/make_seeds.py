@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seed inputs of the GGUF targets into fuzz/seeds/, with the PyPI `gguf` package.
+"""Writes the seed inputs of the GGUF and template targets into fuzz/seeds/, with the PyPI `gguf` package.
 
 Small on purpose: a fuzzer reaches further from a 500-byte file than from a real model.
 """
@@ -121,7 +121,36 @@ def tiny_llama(w):
         w.add_tensor(f"{name}.weight", np.ones(width, np.float32))
 
 
+# Each shows the fuzzer another part of the language; conversations for them are the target's own.
+TEMPLATES = {
+    "conversation": "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m['content'] | trim }}<|im_end|>\n{% endfor %}"
+                    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+    "tools": "{%- for tool in tools if tool.function is defined -%}{{ loop.index0 }} {{ tool | tojson(indent=2) }}"
+             "{%- else %}none{% endfor -%}",
+    "namespace": "{% set ns = namespace(n=0, s='') %}{% for m in messages[::-1] %}{% set ns.n = ns.n + loop.revindex %}"
+                 "{% set ns.s = ns.s ~ m.role[0] %}{% endfor %}{{ ns.n }}{{ ns.s }}",
+    "macro": "{% macro tag(name, body='-') %}<{{ name }}>{{ body }}{{ caller() if caller }}</{{ name }}>{% endmacro %}"
+             "{{ tag('a') }}{% call tag('b', body=messages[0].content) %}c{% endcall %}",
+    "filters": "{{ messages | map(attribute='role') | join(', ') | upper }}{{ [3, 1, 2] | sort(reverse=true) | list }}"
+               "{{ {'b': 1, 'a': none} | dictsort }}{{ 'x-y'.split('-') | last | default('z', true) }}",
+    "expressions": "{{ 7 // -2 ** 2 % 3 }}{{ 1.5e3 | round(1) | int }}{{ not 'a' in 'b' and (2 > 1 >= 1) or [1, (2, 3)][1:] }}"
+                   "{{ '%05.2f|%s' | format(2.5, {'k': [none, true]}) }}{{ raise_exception('stop') if false }}",
+    "whitespace": "a\n  {%+ if true -%}\n b {#- comment -#} c\n  {%- endif %}\n{% raw %}{{ x }}{% endraw %}\n"
+                  "{% filter upper %}d{% endfilter %}{% generation %}e{% endgeneration %}",
+    "variables": "{{ a.b[0] }}{{ a.c is none }}{% for k, v in a.items() %}{{ k }}={{ v }};{% endfor %}"
+                 "\0{\"a\": {\"b\": [1.25, \"two\"], \"c\": null}}",
+}
+
+
+def templates():
+    folder = SEEDS / "template_fuzz"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in TEMPLATES.items():
+        (folder / f"{name}.jinja").write_text(text)
+
+
 def main():
+    templates()
     write("model_plan_fuzz", "llama", tiny_llama)
     write("gguf_fuzz", "values", every_value)
     write("gguf_fuzz", "aligned", aligned)
