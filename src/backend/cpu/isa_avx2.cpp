@@ -29,7 +29,7 @@ struct I32 {
 using U8 = I32;
 
 static constexpr const char* kTableName = "avx2";
-static constexpr const char* kNumericsId = "cpu-avx2-1";
+static constexpr const char* kNumericsId = "cpu-avx2-2";
 static constexpr int kGroupTokens = 2;
 static constexpr int kWideBias = 128;
 
@@ -234,6 +234,15 @@ struct DotWeights {
     sum.b = _mm256_add_epi32(sum.b, _mm256_madd_epi16(_mm256_maddubs_epi16(size.b, b), ones));
   }
 };
+
+// The first of the 16 lanes that equals x; 16: none.
+static SERVAL_INLINE int first_equal(F32 v, float x) {
+  const __m256 all = _mm256_set1_ps(x);
+  const int low = _mm256_movemask_ps(_mm256_cmp_ps(v.a, all, _CMP_EQ_OQ));
+  const int high = _mm256_movemask_ps(_mm256_cmp_ps(v.b, all, _CMP_EQ_OQ));
+  return __builtin_ctz(static_cast<unsigned>(low | high << 8) | 0x10000U);
+}
+static SERVAL_INLINE int round_to_int(float x) { return _mm_cvtss_si32(_mm_set_ss(x)); }
 
 // Rounds x * inverse to int8 (nearest even) and returns the sum.
 static SERVAL_INLINE int quantize_16(F32 x, float inverse, int8_t* out) {

@@ -25,7 +25,7 @@ using I32 = __m512i;
 using U8 = __m512i;
 
 static constexpr const char* kTableName = "avx512-vnni";
-static constexpr const char* kNumericsId = "cpu-avx512-1";
+static constexpr const char* kNumericsId = "cpu-avx512-2";
 static constexpr int kGroupTokens = 8;
 static constexpr int kWideBias = 0;  // dot() takes bytes up to 255 as they are
 
@@ -143,6 +143,13 @@ struct DotWeights {
         : "v"(line), "m"(*reinterpret_cast<const int32_t*>(a)));
   }
 };
+
+// The first of the 16 lanes that equals x; 16: none.
+static SERVAL_INLINE int first_equal(F32 v, float x) {
+  const unsigned mask = _mm512_cmp_ps_mask(v, _mm512_set1_ps(x), _CMP_EQ_OQ);
+  return __builtin_ctz(mask | 0x10000U);
+}
+static SERVAL_INLINE int round_to_int(float x) { return _mm_cvtss_si32(_mm_set_ss(x)); }
 
 // Rounds x * inverse to int8 (nearest even) and returns the sum.
 static SERVAL_INLINE int quantize_16(F32 x, float inverse, int8_t* out) {

@@ -22,7 +22,7 @@ struct U8 {
 };
 
 static constexpr const char* kTableName = "portable";
-static constexpr const char* kNumericsId = "cpu-portable-1";
+static constexpr const char* kNumericsId = "cpu-portable-2";
 static constexpr int kGroupTokens = 2;
 static constexpr int kWideBias = 0;
 
@@ -246,6 +246,17 @@ struct DotWeights {
     }
   }
 };
+
+// The first of the 16 lanes that equals x; 16: none.
+static SERVAL_INLINE int first_equal(const F32& v, float x) {
+  int i = 0;
+  while (i < 16 && v.v[i] != x) ++i;
+  return i;
+}
+// Nearest even; |x| < 2^22.
+static SERVAL_INLINE int round_to_int(float x) {
+  return static_cast<int>(bits_of(x + kRounder) - bits_of(kRounder));
+}
 
 // Rounds x * inverse to int8 (nearest even) and returns the sum.
 static SERVAL_INLINE int quantize_16(const F32& x, float inverse, int8_t* out) {

@@ -20,6 +20,11 @@ constexpr int kMaxPlanes = 3;    // distinct planes that the parts of one Linear
 constexpr int kKvTile = 32;      // tokens per K/V tile, = kBlockTokens
 constexpr int kKvSegment = 512;  // = kSegmentTokens
 
+// Activations are int8 with one float scale per chunk, but for the chunk's largest value, which is
+// 128 * spike + q: it may be up to 128 times the others before it costs them precision
+// (docs/adr/0002-spikes.md).
+constexpr int kSpikeUnit = 128;
+
 // What a format needs to know about the sum of a chunk's activations, precomputed per token.
 //   zero != 0: int32 -zero * sum, the initial value of the integer dot product
 //   min:       float scale * sum, multiplied by the block's minimum
@@ -34,6 +39,9 @@ struct PlaneSpec {
 // is one block of memory; with nr tokens its arrays begin at nr * the offsets below:
 //   int8  q[k/4][nr][4]         broadcast four at a time
 //   f32   scale[k/32][nr]
+//   i32   spike[k/32][4][nr]    the largest value's multiple of 128: byte offset of its line in the
+//                               chunk, then its four bytes: as they are, if in k 0..15, if
+//                               in 16..31
 //   i32 / f32 plane[k/32*subs][nr], for each plane
 // Float rows (`raw`, for float weights) are tiles of f32 [k][nr] in a buffer of their own.
 struct ActivationLayout {
@@ -41,6 +49,7 @@ struct ActivationLayout {
   int planes;
   PlaneSpec plane[kMaxPlanes];
   size_t scale_offset;
+  size_t spike_offset;
   size_t plane_offset[kMaxPlanes];
   size_t token_bytes;
 };

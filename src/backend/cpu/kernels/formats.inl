@@ -113,6 +113,7 @@ struct Q5_1 {
 struct Q8_0 {
   static constexpr int kIndex = 7, kChunks = 1, kBlockBytes = 544, kSubs = 1, kZero = 128;
   static constexpr bool kMin = false, kWide = true, kInPlace = true;
+  static SERVAL_INLINE const uint8_t* lines(const uint8_t* w, int) { return w + 32; }
   static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) { return load_line(w + 32 + 64 * j); }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
   static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
@@ -270,9 +271,10 @@ static constexpr int effective_zero() {
 template <int kSubsOf, bool kMinOf, bool kWideOf, bool kZeroOf>
 struct Unpacked {
   static constexpr int kChunks = 1, kSubs = kSubsOf;
-  static constexpr bool kMin = kMinOf, kWide = kWideOf;
+  static constexpr bool kMin = kMinOf, kWide = kWideOf, kInPlace = true;
   static constexpr int kZero = (kZeroOf ? 1 : 0) + (kWide ? kWideBias : 0);  // only "is there one"
   static constexpr int kBlockBytes = 512 + 64 * kSubs * (kMin ? 2 : 1);
+  static SERVAL_INLINE const uint8_t* lines(const uint8_t* w, int) { return w; }
   static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) { return load_line(w + 64 * j); }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int, int sub) {
     return load_f32(reinterpret_cast<const float*>(w + 512 + 64 * sub));

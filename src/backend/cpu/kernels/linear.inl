@@ -1,7 +1,9 @@
 // One weight panel times all rows of a step.
 //
 // Every output is one float accumulator to which the chunks are added in ascending k:
-//   isum = exact integer dot product of 32 (or twice 16) weight bytes and activations,
+//   isum = exact integer dot product of 32 (or twice 16) weight bytes and activations, one of
+//   which,
+//          the spike, has an int8 part and a multiple of 128,
 //   t    = float(isum) * scale                     (two halves: fma(float(isum1), scale1, t0)),
 //   acc  = fma(t, activation scale, acc), then acc = fma(min, activation sum, acc) if the format
 //   has
@@ -13,6 +15,7 @@
 struct Operand {
   const int8_t* q;
   const float* scale;
+  const int32_t* spike;
   const uint8_t* plane;  // i32 or f32
 };
 
@@ -23,6 +26,25 @@ struct Ahead {
   int chunk_bytes;
 };
 
+// The eight lines of a chunk in memory: where they are, or decoded. A spike's line is looked up
+// there.
+template <class Format>
+static SERVAL_INLINE const uint8_t* chunk_lines(const uint8_t* w, int c, uint8_t* decoded) {
+  if constexpr (Format::kInPlace) {
+    return Format::lines(w, c);
+  } else {
+    SERVAL_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      const int j = (i % 2) * 4 + i / 2;  // lines that share a nibble source follow each other
+      store_line(decoded + 64 * j, Format::line(w, c, j));
+    }
+    return decoded;
+  }
+}
+
+static constexpr int kSpikeShift = 7;
+static_assert(1 << kSpikeShift == kSpikeUnit);
+
 // `tokens` of the tile, which stores `stride` of them side by side. kStride 0: known at run time
 // only.
 template <class Format, int kTokens, int kStride>
@@ -31,25 +53,32 @@ static SERVAL_NOINLINE void multiply_tile(const uint8_t* w, int blocks, Operand 
   const int stride = kStride != 0 ? kStride : run_stride;
   constexpr int kSubLines = 8 / Format::kSubs;
   constexpr bool kZero = effective_zero<Format>() != 0;
+  alignas(64) uint8_t decoded[512];
   F32 acc[kTokens];
   SERVAL_UNROLL
   for (int t = 0; t < kTokens; ++t) acc[t] = resume ? load_f32(out + 16 * t) : zero_f32();
 
   for (int b = 0; b < blocks; ++b, w += Format::kBlockBytes) {
     for (int c = 0; c < Format::kChunks; ++c) {
+      const uint8_t* lines = chunk_lines<Format>(w, c, decoded);
       F32 term[kTokens];
       SERVAL_UNROLL
       for (int sub = 0; sub < Format::kSubs; ++sub) {
         I32 sum[kTokens];
+        const int32_t* spike = a.spike + (Format::kSubs == 1 ? 1 : 2 + sub) * stride;
         SERVAL_UNROLL
         for (int t = 0; t < kTokens; ++t) {
-          sum[t] = kZero ? broadcast_i32(a.plane + 4 * (sub * stride + t)) : zero_i32();
+          sum[t] = zero_i32();
+          const U8 line = load_line(lines + a.spike[t]);
+          const DotWeights<Format::kWide> weights(line);
+          weights.dot(sum[t], reinterpret_cast<const int8_t*>(spike + t));
+          sum[t] = sll_i32(sum[t], kSpikeShift);
+          if (kZero) sum[t] = add_i32(sum[t], broadcast_i32(a.plane + 4 * (sub * stride + t)));
         }
         SERVAL_UNROLL
         for (int i = 0; i < kSubLines; ++i) {
-          // Lines that share a nibble source follow each other; the integer sum has no order.
-          const int j = Format::kSubs == 1 ? (i % 2) * 4 + i / 2 : sub * kSubLines + i;
-          const U8 line = Format::line(w, c, j);
+          const int j = sub * kSubLines + i;
+          const U8 line = load_line(lines + 64 * j);
           const DotWeights<Format::kWide> weights(line);
           SERVAL_UNROLL
           for (int t = 0; t < kTokens; ++t) weights.dot(sum[t], a.q + 4 * (j * stride + t));
@@ -75,6 +104,7 @@ static SERVAL_NOINLINE void multiply_tile(const uint8_t* w, int blocks, Operand 
       }
       a.q += 32 * stride;
       a.scale += stride;
+      a.spike += 4 * stride;
       if (Format::kMin || kZero) a.plane += 4 * Format::kSubs * stride;
       for (int i = 0; i < ahead.chunk_bytes; i += 64) __builtin_prefetch(ahead.at + i);
       ahead.at += ahead.chunk_bytes;
@@ -156,7 +186,7 @@ struct TileStep {
   Ahead ahead;
   template <int kTokens, int kStride>
   SERVAL_INLINE void run(int t) const {
-    const Operand moved = {a.q + 4 * t, a.scale + t, a.plane + 4 * t};
+    const Operand moved = {a.q + 4 * t, a.scale + t, a.spike + t, a.plane + 4 * t};
     multiply_tile<Format, kTokens, kStride>(w, blocks, moved, nr, out + 16 * t, resume,
                                             t == 0 ? ahead : Ahead{nullptr, 0});
   }
@@ -186,6 +216,7 @@ static SERVAL_INLINE Operand tile_operand(const PanelJob& job, int first, int nr
   Operand a;
   a.q = reinterpret_cast<const int8_t*>(base + 32 * c * n);
   a.scale = reinterpret_cast<const float*>(base + layout.scale_offset * n) + c * n;
+  a.spike = reinterpret_cast<const int32_t*>(base + layout.spike_offset * n) + 4 * c * n;
   a.plane = job.plane < 0
                 ? nullptr
                 : base + layout.plane_offset[job.plane] * n + 4 * c * n * static_cast<size_t>(subs);
@@ -326,34 +357,71 @@ static void decode_float_row(const uint8_t* w, int k, int row, float* out) {
 
 // ---- activations
 
+// One chunk: int8 values and, of the largest, the multiple of 128 that they leave over.
+struct QuantizedChunk {
+  alignas(64) int8_t bytes[32];
+  float scale;
+  int sums[2];  // of the 16-wide halves, the spike included
+  int spike;    // multiple of kSpikeUnit
+  int at;       // its place, 0..31
+};
+
+static SERVAL_INLINE void quantize_chunk(const float* x, QuantizedChunk& out) {
+  F32 a = load_f32(x);
+  F32 b = load_f32(x + 16);
+  const F32 abs_a = abs(a);
+  const F32 abs_b = abs(b);
+  const float largest = reduce_max(max(abs_a, abs_b));
+  const int in_a = first_equal(abs_a, largest);
+  const int place = in_a < 16 ? in_a : 16 + (first_equal(abs_b, largest) & 15);
+  const uint32_t bit = 1U << (place & 15);
+  const F32 rest_a = place < 16 ? select_bits(bit, zero_f32(), a) : a;
+  const F32 rest_b = place < 16 ? b : select_bits(bit, zero_f32(), b);
+  const float second = reduce_max(max(abs(rest_a), abs(rest_b)));
+  // Below this the reciprocal overflows; such a chunk is zero for any purpose.
+  const bool tiny = !(largest >= 1e-30F);
+  const float by_rest = second * (1.0F / 127.0F);
+  const float by_spike = largest * (1.0F / (127.0F * kSpikeUnit));
+  out.scale = tiny ? 0.0F : by_rest > by_spike ? by_rest : by_spike;
+  const float inverse = tiny ? 0.0F : 1.0F / out.scale;
+  out.sums[0] = quantize_16(rest_a, inverse, out.bytes);
+  out.sums[1] = quantize_16(rest_b, inverse, out.bytes + 16);
+  const int value = round_to_int(x[place] * inverse);
+  out.spike = (value + kSpikeUnit / 2) >> kSpikeShift;
+  out.at = place;
+  out.bytes[place] = static_cast<int8_t>(value - out.spike * kSpikeUnit);
+  out.sums[place / 16] += value;
+}
+
 static void quantize(const float* x, const ActivationLayout& layout, uint8_t* tile, int nr, int t) {
   const size_t n = static_cast<size_t>(nr);
   int8_t* q = reinterpret_cast<int8_t*>(tile) + 4 * t;
   float* scales = reinterpret_cast<float*>(tile + layout.scale_offset * n) + t;
-  alignas(64) int8_t bytes[32];
+  int32_t* spikes = reinterpret_cast<int32_t*>(tile + layout.spike_offset * n) + t;
+  QuantizedChunk chunk;
   for (int c = 0; c < layout.k / 32; ++c, x += 32) {
-    const F32 a = load_f32(x);
-    const F32 b = load_f32(x + 16);
-    const float amax = reduce_max(max(abs(a), abs(b)));
-    // Below this the reciprocal overflows; such a chunk is zero for any purpose.
-    const bool tiny = !(amax >= 1e-30F);
-    const float inverse = tiny ? 0.0F : 127.0F / amax;
-    const float scale = tiny ? 0.0F : amax / 127.0F;
-    const int low = quantize_16(a, inverse, bytes);
-    const int high = quantize_16(b, inverse, bytes + 16);
-    for (int j = 0; j < 8; ++j) copy_4(q + 4 * nr * j, bytes + 4 * j);
+    quantize_chunk(x, chunk);
+    for (int j = 0; j < 8; ++j) copy_4(q + 4 * nr * j, chunk.bytes + 4 * j);
     q += 32 * nr;
-    scales[c * nr] = scale;
+    scales[c * nr] = chunk.scale;
+    const int32_t four =
+        static_cast<int32_t>(static_cast<uint32_t>(chunk.spike & 0xFF) << (8 * (chunk.at % 4)));
+    spikes[0] = 64 * (chunk.at / 4);
+    spikes[nr] = four;
+    spikes[2 * nr] = chunk.at < 16 ? four : 0;
+    spikes[3 * nr] = chunk.at < 16 ? 0 : four;
+    spikes += 4 * nr;
     for (int p = 0; p < layout.planes; ++p) {
       const PlaneSpec& spec = layout.plane[p];
       uint8_t* plane = tile + layout.plane_offset[p] * n;
-      const int sums[2] = {spec.subs == 1 ? low + high : low, high};
+      const int both = chunk.sums[0] + chunk.sums[1];
       for (int s = 0; s < spec.subs; ++s) {
         const int at = (c * spec.subs + s) * nr + t;
+        const int sum = spec.subs == 1 ? both : chunk.sums[s];
         if (spec.min) {
-          reinterpret_cast<float*>(plane)[at] = scale * static_cast<float>(sums[s]);
+          reinterpret_cast<float*>(plane)[at] = chunk.scale * static_cast<float>(sum);
         } else {
-          reinterpret_cast<int32_t*>(plane)[at] = -spec.zero * sums[s];
+          reinterpret_cast<int32_t*>(plane)[at] = -spec.zero * sum;
         }
       }
     }
