@@ -166,7 +166,9 @@ TEST_P(Formats, Embed) {
 
 TEST_P(Formats, ProjectAdd) {
   for (const int width : widths()) {
-    for (const auto& [rows, outputs] : {std::pair{1, 1}, {2, 16}, {3, 17}, {9, 40}, {33, 100}}) {
+    // One value alone may cancel out to almost nothing, which its error does not: several are
+    // judged.
+    for (const auto& [rows, outputs] : {std::pair{6, 1}, {1, 16}, {3, 17}, {9, 40}, {33, 100}}) {
       const double error = compare(isa(), [&, rows = rows, outputs = outputs](Backend& backend) {
         MemoryTensors tensors;
         const TensorRef bias = tensors.add_floats("b", random_floats(outputs, 5));
@@ -183,9 +185,7 @@ TEST_P(Formats, ProjectAdd) {
         backend.end_step();
         return x.values();
       });
-      // A single output may cancel out to almost nothing, which its error does not.
-      EXPECT_LT(error, (outputs == 1 ? 20 : 1) * limit())
-          << rows << " rows, " << outputs << " x " << width;
+      EXPECT_LT(error, limit()) << rows << " rows, " << outputs << " x " << width;
     }
   }
 }
