@@ -125,7 +125,8 @@ Result<void> validate(const SamplingParams& params, int vocab_size) {
 std::string sampling_reference() {
   std::string chain;
   for (const std::string_view name : default_chain()) {
-    chain += (chain.empty() ? "" : ";") + std::string(name);
+    if (!chain.empty()) chain += ';';
+    chain += name;
   }
   std::string out =
       "# Sampling parameters\n\n"
