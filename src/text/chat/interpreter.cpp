@@ -289,7 +289,7 @@ Interpreter::Flow Interpreter::run_for(const For& node, const Value& iterable, i
   LoopObject::Pull pull = make_pull(*this, iterable);
   std::optional<int64_t> length = length_of(iterable);
   const ScopePtr outer = scope_;
-  if (node.condition) {
+  if (node.condition && pull) {  // what is undefined has nothing to pull
     length.reset();
     pull = [this, &node, outer, inner = std::move(pull)](Value& item) {
       while (inner(item)) {

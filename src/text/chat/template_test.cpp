@@ -115,6 +115,10 @@ TEST(Trust, ComparedLiteralsStayTrusted) {
   EXPECT_EQ(marked("{% for k in map %}{{ loop.index }}{% endfor %}", user()), "12");
 }
 
+TEST(Loops, NothingIsPulledFromTheUndefined) {
+  EXPECT_EQ(marked("{% for x in missing if x %}{{ x }}{% else %}none{% endfor %}", {}), "none");
+}
+
 TEST(Errors, NameTheirPlace) {
   EXPECT_EQ(error_of("a\n{{ 1 + }}"), "chat template: line 2, column 8: unexpected '}}'");
   EXPECT_EQ(error_of("a\nbc {{ x.y }}"), "chat template, line 2, column 8: 'x' is undefined");
