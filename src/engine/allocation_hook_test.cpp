@@ -9,9 +9,14 @@ thread_local bool counting = false;
 thread_local int64_t allocations = 0;
 }  // namespace
 
-void* operator new(size_t size) {
+// Both forms: with a sanitizer, the nothrow one (of std::stable_sort) would else be the sanitizer's
+// own, whose memory the operator delete below may not free.
+void* operator new(size_t size, const std::nothrow_t&) noexcept {
   if (counting) ++allocations;
-  if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
+  return std::malloc(size == 0 ? 1 : size);
+}
+void* operator new(size_t size) {
+  if (void* p = operator new(size, std::nothrow)) return p;
   throw std::bad_alloc();
 }
 void operator delete(void* p) noexcept { std::free(p); }
