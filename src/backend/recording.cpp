@@ -124,7 +124,7 @@ KvLayer RecordingBackend::make_kv_layer(KvType type, int kv_heads, int head_dim,
 }
 
 RecordedVerb& RecordingBackend::note(const char* verb, const Linear* linear, int rows) {
-  SERVAL_CHECK(batch_ != nullptr);
+  SERVAL_CHECK(batch_.has_value());
   RecordedVerb& out = verbs_.emplace_back();
   out.verb = verb;
   out.rows = rows;

@@ -3,6 +3,7 @@
 // and cannot disagree with it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -42,7 +43,7 @@ class RecordingBackend final : public Backend {
   KvLayer make_kv_layer(KvType type, int kv_heads, int head_dim, int blocks) override;
   void reserve(const StepLimits&) override {}
 
-  void begin_step(const ForwardBatch& batch) override { batch_ = &batch; }
+  void begin_step(const ForwardBatch& batch) override { batch_ = batch; }
   void embed(const Embedding& table, float scale, Tensor x) override;
   void attention_in(Tensor x, const Norm& norm, const Linear& qkv, const QkNorm* qk_norm,
                     const Rope& rope, KvLayer& kv, Tensor q) override;
@@ -52,7 +53,7 @@ class RecordingBackend final : public Backend {
               Tensor h) override;
   void head(Tensor x, const Norm& norm, const Linear& output, const HeadParams& params,
             LogitSink& sink) override;
-  void end_step() override { batch_ = nullptr; }
+  void end_step() override { batch_.reset(); }
 
  private:
   struct Note {
@@ -66,7 +67,7 @@ class RecordingBackend final : public Backend {
   std::vector<RecordedVerb> verbs_;
   uint64_t packed_bytes_ = 0;
   uint64_t vector_bytes_ = 0;
-  const ForwardBatch* batch_ = nullptr;
+  std::optional<ForwardBatch> batch_;  // between begin_step and end_step
 };
 
 }  // namespace serval

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <thread>
 
 #include "backend/kv_storage.h"
@@ -168,7 +169,7 @@ class ReferenceBackend final : public Backend {
   KvLayer make_kv_layer(KvType type, int kv_heads, int head_dim, int blocks) override;
   void reserve(const StepLimits&) override {}
 
-  void begin_step(const ForwardBatch& batch) override { batch_ = &batch; }
+  void begin_step(const ForwardBatch& batch) override { batch_ = batch; }
   void embed(const Embedding& table, float scale, Tensor x) override;
   void attention_in(Tensor x, const Norm& norm, const Linear& qkv, const QkNorm* qk_norm,
                     const Rope& rope, KvLayer& kv, Tensor q) override;
@@ -178,7 +179,7 @@ class ReferenceBackend final : public Backend {
               Tensor h) override;
   void head(Tensor x, const Norm& norm, const Linear& output, const HeadParams& params,
             LogitSink& sink) override;
-  void end_step() override { batch_ = nullptr; }
+  void end_step() override { batch_.reset(); }
 
  private:
   // A matrix of this step's own, row-major.
@@ -204,7 +205,7 @@ class ReferenceBackend final : public Backend {
   }
 
   BackendInfo info_;
-  const ForwardBatch* batch_ = nullptr;
+  std::optional<ForwardBatch> batch_;  // between begin_step and end_step
 };
 
 // body(i) for 0 <= i < count, contiguous ranges on up to info_.threads threads.
