@@ -191,7 +191,7 @@ SnapshotReader::SnapshotReader(const std::string& path) : file_(File::open(path)
     reader.fail_at(tokens_at, "the token list is damaged: its checksum does not match");
   }
   header_.tokens.resize(tokens);
-  std::memcpy(header_.tokens.data(), bytes.data(), bytes.size());
+  if (tokens > 0) std::memcpy(header_.tokens.data(), bytes.data(), bytes.size());
   blocks_offset_ = reader.offset();
   const auto one = checked_add(header_.block_bytes, kChecksumBytes);
   const auto all = one ? checked_mul(*one, blocks) : std::nullopt;

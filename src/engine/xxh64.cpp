@@ -35,6 +35,7 @@ void Xxh64::stripe(const std::byte* p) {
 }
 
 void Xxh64::update(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return;  // memcpy takes no null pointer, even for nothing
   total_ += bytes.size();
   if (held_count_ > 0) {
     const size_t take = std::min(bytes.size(), sizeof(held_) - held_count_);
