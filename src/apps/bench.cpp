@@ -245,7 +245,8 @@ class Bench {
   // Room for the largest row at once, with whole blocks for every sequence.
   EngineConfig config() const {
     EngineConfig config = engine_config(options_.engine, path_);
-    int64_t kv_tokens = 0;
+    config.context = kDigestTokens + 2;
+    int64_t kv_tokens = 2 * kDigestTokens;
     for (const SpeedRow& row : rows_) {
       const int length = row.depth + row.tokens + 2;
       config.context = std::max(config.context, length);
