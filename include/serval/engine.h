@@ -31,6 +31,11 @@ struct EngineConfig {
   int batch_tokens = 512;  // rows per step
   KvStorage kv_type = KvStorage::kF16;
   int max_queue = 1024;  // waiting requests; more are refused with kResourceExhausted
+  // While someone streams, a step takes at most about so long: it bounds how many prompt rows join.
+  int max_itl_ms = 250;
+  bool share_prefix_cache = false;            // cached KV is shared between tenants too
+  std::string kv_cache_dir;                   // "": cached KV does not outlive the process
+  int64_t kv_cache_bytes = int64_t{4} << 30;  // most that kv_cache_dir may hold
   std::function<void(uint64_t done, uint64_t total)>
       progress;  // weights loaded, on the calling thread
 };
@@ -53,6 +58,23 @@ struct EngineStats {  // one consistent-enough reading of atomics
   uint64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, cancelled = 0;
 };
 
+// What one engine step did. Times are microseconds of the monotonic clock.
+struct StepSpan {
+  RequestId request = 0;
+  int32_t rows = 0;     // computed in this step
+  int32_t context = 0;  // known KV before them
+  bool decode = false;  // the row of the newest token; else rows of the prompt
+};
+struct StepRecord {
+  uint64_t number = 0;  // counts up from 1
+  int64_t begin_us = 0, end_us = 0;
+  int64_t predicted_us = 0;  // by the cost model, before the step
+  int32_t rows = 0, decode_rows = 0, running = 0, waiting = 0, preempted = 0;
+  int32_t blocks_used = 0, blocks_cached = 0;
+  uint64_t weight_bytes = 0, kv_bytes = 0;  // read from memory at least, for the roofline
+  std::vector<StepSpan> spans;
+};
+
 struct SnapshotInfo {
   int tokens = 0;  // usable after a load: whole 32-token blocks
   uint64_t bytes = 0;
@@ -72,6 +94,13 @@ class Engine {
   // samplers.
   Result<RequestId> submit(Request request, EventSink sink);
   void cancel(RequestId id);  // takes effect before the next step; unknown ids are ignored
+  // A paused request keeps its KV and gets no rows: for readers that cannot keep up. Unknown ids
+  // are ignored.
+  void pause(RequestId id);
+  void resume(RequestId id);
+
+  // The most recent steps, oldest first; the engine keeps the last 1,024.
+  std::vector<StepRecord> last_steps(size_t most) const;
 
   std::vector<TokenId> tokenize(std::string_view text, bool parse_special, bool add_special) const;
   std::string detokenize(const std::vector<TokenId>& tokens, bool special) const;

@@ -23,20 +23,25 @@ enum class ErrorCode {
   kOutOfMemory,        // an allocation or a memory plan does not fit
   kResourceExhausted,  // a queue, pool or limit is full
   kCancelled,          // the caller or a signal stopped it
+  kDeadline,           // it waited longer than it was allowed to
   kInternal,           // our own fault, contained to one request
 };
 
 // One line for people: what, where (file, offset, tensor, flag), what to do next.
 class Error : public std::exception {
  public:
-  Error(ErrorCode code, std::string message) : code_(code), message_(std::move(message)) {}
+  // `param`: the field of the request that is at fault, if one is.
+  Error(ErrorCode code, std::string message, std::string param = {})
+      : code_(code), message_(std::move(message)), param_(std::move(param)) {}
   ErrorCode code() const noexcept { return code_; }
+  const std::string& param() const noexcept { return param_; }
   const std::string& message() const noexcept { return message_; }
   const char* what() const noexcept override { return message_.c_str(); }
 
  private:
   ErrorCode code_;
   std::string message_;
+  std::string param_;
 };
 
 // Either a value or an Error. Reading the value of a failed Result throws its Error.

@@ -104,6 +104,9 @@ struct ChatPrompt {
 };
 using Prompt = std::variant<std::vector<TokenId>, TextPrompt, ChatPrompt>;
 
+// How the final hidden states of a prompt's tokens become one vector.
+enum class Pooling { kNone, kMean, kLast, kCls };
+
 struct Request {
   Prompt prompt;
   SamplingParams sampling;
@@ -120,6 +123,17 @@ struct Request {
   // positions.
   std::function<void(int position, const float* logits, int vocab)> prompt_logits;
   int prompt_logits_from = 0;
+  // Anything but kNone: no text; the outcome is one Pooled event. kMean and kCls compute the whole
+  // prompt, kLast may begin with cached KV.
+  Pooling pooling = Pooling::kNone;
+
+  // Sharing the engine. The same tokens come out whatever stands here.
+  int priority = 0;              // -100..100; higher is admitted and prefilled first
+  std::string tenant;            // fairness: tenants get equal shares; "" is one of them
+  std::string cache_salt;        // cached KV is shared only between equal (tenant, cache_salt)
+  int64_t queue_timeout_ms = 0;  // fail with kDeadline if not begun by then; 0: wait
+  int64_t timeout_ms = 0;        // end with what is there (kCancelled) after so long; 0: none
+  bool progress = false;         // send Progress events while the prompt is computed
 };
 
 enum class FinishReason { kStop, kLength, kContextFull, kCancelled };
@@ -146,6 +160,15 @@ struct Started {
   int prompt_tokens = 0, cached_tokens = 0;
   uint64_t seed = 0;
 };
+// After each step that computed prompt tokens, when asked for. `computed` includes cached ones.
+struct Progress {
+  int computed = 0, prompt_tokens = 0, cached_tokens = 0;
+  double elapsed_ms = 0;  // since the first computed row
+};
+// The outcome of a request with pooling: hidden_size values, not normalised.
+struct Pooled {
+  std::vector<float> values;
+};
 // Whole UTF-8 characters only; `text` may be empty while bytes are held back. Tokens in order of
 // generation.
 struct TextDelta {
@@ -162,7 +185,7 @@ struct Finished {
 struct Failed {
   Error error;
 };
-using Event = std::variant<Started, TextDelta, Finished, Failed>;
+using Event = std::variant<Started, Progress, Pooled, TextDelta, Finished, Failed>;
 
 // Runs on the engine's delivery thread, one event at a time per request. Return false to stop the
 // request (it then finishes as cancelled). The last event is Finished or Failed, exactly one of

@@ -129,6 +129,7 @@ ApiError from_engine(const Error& error) {
     case ErrorCode::kUnsupported:
       return not_supported(error.message());
     case ErrorCode::kResourceExhausted:
+    case ErrorCode::kDeadline:
       return overloaded(error.message());
     case ErrorCode::kOutOfMemory:
       return overloaded("not enough memory for this request just now");
