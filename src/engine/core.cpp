@@ -37,7 +37,20 @@ Core::Core(const CoreParts& parts, Clock clock, Post post, Counters& counters)
       kv_(parts.kv),
       clock_(std::move(clock)),
       post_(std::move(post)),
-      counters_(counters) {}
+      counters_(counters),
+      steps_(parts.limits.spans) {}
+
+void Core::add(SequencePtr sequence) {
+  stalled_ = false;
+  scheduler_.add(std::move(sequence));
+}
+
+void Core::pause(RequestId id, bool paused) {
+  Sequence* sequence = scheduler_.find(id);
+  if (sequence == nullptr) return;
+  sequence->paused = paused;
+  stalled_ = false;
+}
 
 void Core::cancel(RequestId id) {
   Sequence* sequence = scheduler_.find(id);
@@ -57,8 +70,11 @@ void Core::fail_all(const Error& error) {
 }
 
 void Core::step() {
+  const int64_t begin_us = clock_();
   const StepPlan& plan = scheduler_.plan();
+  stalled_ = plan.rows == 0 && plan.preempted == 0;
   if (plan.rows > 0) {
+    begin_record(plan, begin_us);
     note_started(plan);
     runner_.run(plan);
     scheduler_.commit();
@@ -72,8 +88,31 @@ void Core::step() {
       }
     }
     counters_.steps.fetch_add(1, std::memory_order_relaxed);
+    steps_.current().end_us = clock_();
+    steps_.commit();
   }
   sweep();
+}
+
+void Core::begin_record(const StepPlan& plan, int64_t begin_us) {
+  StepRecord& record = steps_.current();
+  record.begin_us = begin_us;
+  record.predicted_us = plan.predicted_us;
+  record.rows = plan.rows;
+  record.decode_rows = 0;
+  record.running = scheduler_.running();
+  record.waiting = scheduler_.waiting();
+  record.preempted = plan.preempted;
+  record.blocks_used = blocks_.referenced();
+  record.blocks_cached = blocks_.idle();
+  record.weight_bytes = record.kv_bytes = 0;
+  record.spans.clear();
+  for (const PlannedSpan& span : plan.spans) {
+    const Sequence& s = *span.sequence;
+    const bool decode = s.completion_tokens() > 0 && s.pending() == 1;
+    record.decode_rows += decode ? 1 : 0;
+    record.spans.push_back({s.id, span.rows, s.computed, decode});
+  }
 }
 
 void Core::note_started(const StepPlan& plan) {
@@ -134,6 +173,7 @@ void Core::emit_end(Sequence& s) {
 
 void Core::sweep() {
   scheduler_.sweep([this](Sequence& s) {
+    stalled_ = false;
     if (s.before_release) s.before_release(*this, s);
     emit_end(s);
   });

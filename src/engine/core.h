@@ -7,6 +7,7 @@
 
 #include "engine/runner.h"
 #include "engine/scheduler.h"
+#include "engine/step_log.h"
 #include "serval/engine.h"
 
 namespace serval {
@@ -33,11 +34,14 @@ class Core {
   // Everything referenced must outlive the core.
   Core(const CoreParts& parts, Clock clock, Post post, Counters& counters);
 
-  void add(SequencePtr sequence) { scheduler_.add(std::move(sequence)); }
+  void add(SequencePtr sequence);
   void cancel(RequestId id);
+  void pause(RequestId id, bool paused);
   void cancel_all();
   void fail_all(const Error& error);
   bool idle() const { return scheduler_.idle(); }
+  // The last step found nothing to compute, and nothing changed since.
+  bool stalled() const { return stalled_; }
 
   void publish_counters();
 
@@ -48,9 +52,11 @@ class Core {
   const Scheduler& scheduler() const { return scheduler_; }
   KvCache& kv() { return kv_; }
   size_t workspace_bytes() const { return runner_.workspace_bytes(); }
+  const StepLog& steps() const { return steps_; }
 
  private:
   void note_started(const StepPlan& plan);
+  void begin_record(const StepPlan& plan, int64_t begin_us);
   void take_token(Sequence& sequence);
   void emit_end(Sequence& sequence);
   void sweep();
@@ -62,6 +68,8 @@ class Core {
   Clock clock_;
   Post post_;
   Counters& counters_;
+  StepLog steps_;
+  bool stalled_ = false;
 };
 
 }  // namespace serval

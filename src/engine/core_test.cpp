@@ -84,8 +84,8 @@ class World {
       a.logprobs.insert(a.logprobs.end(), delta->logprobs.begin(), delta->logprobs.end());
     } else if (auto* finished = std::get_if<Finished>(&event)) {
       a.finished = *finished;
-    } else {
-      a.failed = std::get<Failed>(event).error;
+    } else if (auto* failed = std::get_if<Failed>(&event)) {
+      a.failed = failed->error;
     }
   }
 
@@ -299,6 +299,80 @@ TEST(Core, CancelTakesEffectBeforeTheNextStep) {
   EXPECT_EQ(world[id].tokens.size(), tokens);
   EXPECT_EQ(world[other].tokens.size(), 400U);
   EXPECT_EQ(world.core.blocks().referenced(), 0);
+}
+
+TEST(Core, APausedRequestGetsNoRowsAndKeepsItsKv) {
+  World world;
+  const RequestId id = world.add(greedy(prompt(40), 50));
+  for (int i = 0; i < 5; ++i) world.step();
+  const size_t tokens = world[id].tokens.size();
+  const int blocks = world.core.blocks().referenced();
+  world.core.pause(id, true);
+  world.core.pause(12345, true);
+  const RequestId other = world.add(greedy(prompt(33, 1), 20));
+  while (!world.core.stalled()) world.step();
+  EXPECT_TRUE(world[other].finished);
+  EXPECT_EQ(world[id].tokens.size(), tokens);
+  EXPECT_EQ(world.core.blocks().referenced(), blocks);
+  world.core.pause(id, false);
+  world.run();
+  EXPECT_EQ(world[id].tokens, world.expected(prompt(40), 50));
+
+  const RequestId gone = world.add(greedy(prompt(40), 50));
+  world.step();
+  world.core.pause(gone, true);
+  world.core.cancel(gone);
+  EXPECT_EQ(world[gone].finished->reason, FinishReason::kCancelled);
+  EXPECT_TRUE(world.core.idle());
+}
+
+TEST(Core, PausedRequestsDoNotKeepOthersOut) {
+  for (const int blocks : {8, 64}) {  // 8: KV blocks are short; 64: places are
+    World world(blocks, {64, 2, 64, 256});
+    std::vector<RequestId> ids;
+    for (int i = 0; i < 5; ++i) ids.push_back(world.add(greedy(prompt(60, i), 60)));
+    for (int i = 0; i < 4; ++i) {
+      world.core.pause(ids[i], true);
+      world.step();
+    }
+    while (!world.core.stalled()) world.step();
+    EXPECT_EQ(world[ids[4]].tokens, world.expected(prompt(60, 4), 60));
+    EXPECT_FALSE(world[ids[0]].finished);
+    for (int i = 0; i < 4; ++i) world.core.pause(ids[i], false);
+    world.run();
+    for (int i = 0; i < 4; ++i) {
+      EXPECT_EQ(world[ids[i]].tokens, world.expected(prompt(60, i), 60)) << i;
+    }
+  }
+}
+
+TEST(Core, KeepsTheLast1024Steps) {
+  World world(64, {64, 8, 64, 2048});
+  Request request = greedy(prompt(100), 1500);
+  request.ignore_eos = true;
+  const RequestId id = world.add(request);
+  world.step();
+  world.step();
+  world.step();
+  const auto first = world.core.steps().last(10);
+  ASSERT_EQ(first.size(), 3U);
+  EXPECT_EQ(first[0].number, 1U);
+  EXPECT_EQ(first[0].rows, 64);
+  EXPECT_EQ(first[0].decode_rows, 0);
+  ASSERT_EQ(first[1].spans.size(), 1U);
+  EXPECT_EQ(first[1].spans[0].request, id);
+  EXPECT_EQ(first[1].spans[0].rows, 36);
+  EXPECT_EQ(first[1].spans[0].context, 64);
+  EXPECT_FALSE(first[1].spans[0].decode);
+  EXPECT_TRUE(first[2].spans[0].decode);
+  EXPECT_EQ(first[2].decode_rows, 1);
+  EXPECT_GT(first[2].end_us, first[2].begin_us);
+  world.run();
+  const auto all = world.core.steps().last(5000);
+  ASSERT_EQ(all.size(), StepLog::kSteps);
+  EXPECT_EQ(all.back().number, world.counters.steps);
+  EXPECT_EQ(all.front().number, world.counters.steps - StepLog::kSteps + 1);
+  EXPECT_EQ(world.core.steps().last(2).front().number, world.counters.steps - 1);
 }
 
 TEST(Core, OneRequestsFaultIsItsOwn) {

@@ -121,6 +121,12 @@ Result<RequestId> Engine::submit(Request request, EventSink sink) {
 }
 
 void Engine::cancel(RequestId id) { impl_->thread.cancel(id); }
+void Engine::pause(RequestId id) { impl_->thread.pause(id, true); }
+void Engine::resume(RequestId id) { impl_->thread.pause(id, false); }
+
+std::vector<StepRecord> Engine::last_steps(size_t most) const {
+  return impl_->thread.steps().last(most);
+}
 
 std::vector<TokenId> Engine::tokenize(std::string_view text, bool parse_special,
                                       bool add_special) const {

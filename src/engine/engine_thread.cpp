@@ -53,29 +53,29 @@ Result<void> EngineThread::submit(SequencePtr sequence) {
   return {};
 }
 
-void EngineThread::cancel(RequestId id) {
+void EngineThread::post(Message message) {
   {
     const std::lock_guard lock(mutex_);
-    inbox_.emplace_back(Cancel{id});
+    inbox_.push_back(std::move(message));
   }
   wake_.notify_one();
 }
 
+void EngineThread::cancel(RequestId id) { post(Cancel{id}); }
+
+void EngineThread::pause(RequestId id, bool paused) { post(Pause{id, paused}); }
+
 void EngineThread::run(const std::function<void(Core&)>& job) {
   std::promise<void> done;
   std::future<void> result = done.get_future();
-  {
-    const std::lock_guard lock(mutex_);
-    inbox_.emplace_back(Job([&](Core& core) {
-      try {
-        job(core);
-        done.set_value();
-      } catch (...) {
-        done.set_exception(std::current_exception());
-      }
-    }));
-  }
-  wake_.notify_one();
+  post(Job([&](Core& core) {
+    try {
+      job(core);
+      done.set_value();
+    } catch (...) {
+      done.set_exception(std::current_exception());
+    }
+  }));
   result.get();
 }
 
@@ -85,7 +85,8 @@ void EngineThread::loop() {
     bool stopping = false;
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stopping_ || !inbox_.empty() || !core_.idle(); });
+      wake_.wait(
+          lock, [&] { return stopping_ || !inbox_.empty() || !(core_.idle() || core_.stalled()); });
       messages.swap(inbox_);
       // Before the lock opens, so that submit() never counts a request twice or not at all.
       counters_.waiting.fetch_add(std::exchange(inbox_sequences_, 0), std::memory_order_relaxed);
@@ -97,7 +98,7 @@ void EngineThread::loop() {
       core_.cancel_all();
       return;
     }
-    if (!core_.idle()) step();
+    if (!core_.idle()) step();  // a job may have changed what a stalled core waits for
   }
 }
 
@@ -106,6 +107,8 @@ void EngineThread::handle(Message& message) {
     core_.add(std::move(*sequence));
   } else if (const auto* cancel = std::get_if<Cancel>(&message)) {
     core_.cancel(cancel->id);
+  } else if (const auto* pause = std::get_if<Pause>(&message)) {
+    core_.pause(pause->id, pause->paused);
   } else {
     std::get<Job>(message)(core_);
     core_.publish_counters();

@@ -27,19 +27,26 @@ class EngineThread {
   // Error(kResourceExhausted) when too many requests wait already.
   Result<void> submit(SequencePtr sequence);
   void cancel(RequestId id);
+  void pause(RequestId id, bool paused);
   // Runs the job between two steps and waits for it; rethrows what it throws.
   void run(const std::function<void(Core&)>& job);
 
   const Counters& counters() const { return counters_; }
+  const StepLog& steps() const { return core_.steps(); }
   size_t workspace_bytes() const { return core_.workspace_bytes(); }
 
  private:
   struct Cancel {
     RequestId id;
   };
+  struct Pause {
+    RequestId id;
+    bool paused;
+  };
   using Job = std::function<void(Core&)>;
-  using Message = std::variant<SequencePtr, Cancel, Job>;
+  using Message = std::variant<SequencePtr, Cancel, Pause, Job>;
 
+  void post(Message message);
   void loop();
   void handle(Message& message);
   void step();

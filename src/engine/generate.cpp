@@ -27,8 +27,8 @@ class Collector {
     } else if (const auto* finished = std::get_if<Finished>(&event)) {
       completion_.finished = *finished;
       done_ = true;
-    } else {
-      error_ = std::get<Failed>(event).error;
+    } else if (const auto* failed = std::get_if<Failed>(&event)) {
+      error_ = failed->error;
       done_ = true;
     }
     if (done_) done_signal_.notify_all();

@@ -62,8 +62,7 @@ Sequence* Scheduler::find(RequestId id) {
 
 const StepPlan& Scheduler::plan() {
   plan_.spans.clear();
-  plan_.rows = 0;
-  preempted_ = false;
+  plan_.rows = plan_.preempted = 0;
   secure_blocks();
   admit();
   share_rows();
@@ -74,17 +73,16 @@ void Scheduler::secure_blocks() {
   // Oldest first; preemption may shorten the list behind `i`, or remove the sequence at `i`.
   for (size_t i = 0; i < running_.size();) {
     Sequence& sequence = *running_[i];
-    if (sequence.ended() || secure(sequence)) ++i;
+    if (sequence.ended() || sequence.paused || secure(sequence)) ++i;
   }
 }
 
 // False: the sequence itself was preempted.
 bool Scheduler::secure(Sequence& sequence) {
   while (!blocks_.grow(sequence.blocks, blocks_for(sequence.known()))) {
-    Sequence* victim = cheapest_to_recompute(*running_.front());
-    const bool oldest = &sequence == running_.front().get();
+    Sequence* victim = cheapest_to_recompute();
     if (victim == nullptr) {
-      if (oldest) {
+      if (&sequence == oldest()) {
         sequence.finished = FinishReason::kContextFull;
         return true;
       }
@@ -96,42 +94,66 @@ bool Scheduler::secure(Sequence& sequence) {
   return true;
 }
 
-// Of the sequences whose blocks would become available; null when there is none.
-Sequence* Scheduler::cheapest_to_recompute(const Sequence& oldest) const {
+// Of those that may run; null when all are paused.
+const Sequence* Scheduler::oldest() const {
+  const auto at = std::find_if(running_.begin(), running_.end(),
+                               [](const SequencePtr& s) { return !s->paused; });
+  return at == running_.end() ? nullptr : at->get();
+}
+
+// Of the sequences whose blocks would become available, paused ones before others; null when there
+// is none.
+Sequence* Scheduler::cheapest_to_recompute() const {
+  const Sequence* kept = oldest();
   Sequence* best = nullptr;
   for (const SequencePtr& s : running_) {
-    if (s.get() == &oldest || s->ended() || blocks_.exclusive(s->blocks) == 0) continue;
-    if (best == nullptr || s->computed <= best->computed) best = s.get();
+    if (s.get() == kept || s->ended() || blocks_.exclusive(s->blocks) == 0) continue;
+    const bool better = best == nullptr || s->paused > best->paused ||
+                        (s->paused == best->paused && s->computed <= best->computed);
+    if (better) best = s.get();
   }
   return best;
+}
+
+// A paused sequence keeps its place and blocks only while nobody waits for them.
+bool Scheduler::preempt_paused() {
+  for (size_t i = running_.size(); i-- > 0;) {
+    if (!running_[i]->paused || running_[i]->ended()) continue;
+    preempt(*running_[i]);
+    return true;
+  }
+  return false;
 }
 
 void Scheduler::preempt(Sequence& victim) {
   blocks_.release(victim.blocks);
   victim.computed = 0;
   ++victim.preemptions;
-  preempted_ = true;
+  ++plan_.preempted;
   insert_by_age(waiting_, remove(running_, victim));
 }
 
 int Scheduler::prefill_rows_wanted() const {
   int wanted = 0;
-  for (const SequencePtr& s : running_) wanted += s->pending() > 1 ? s->pending() : 0;
+  for (const SequencePtr& s : running_) {
+    if (!s->paused && s->pending() > 1) wanted += s->pending();
+  }
   return wanted;
 }
 
 // In order of age; the first that does not fit holds the place for itself.
 void Scheduler::admit() {
-  for (size_t i = 0; i < waiting_.size() && running() < limits_.max_sequences && !preempted_;) {
-    const auto prefills = std::count_if(running_.begin(), running_.end(),
-                                        [](const SequencePtr& s) { return s->pending() > 1; });
+  for (size_t i = 0; i < waiting_.size() && plan_.preempted == 0;) {
+    const auto prefills = std::count_if(running_.begin(), running_.end(), [](const SequencePtr& s) {
+      return !s->paused && s->pending() > 1;
+    });
     if (prefills >= 2 && prefill_rows_wanted() >= limits_.batch_tokens) return;
     Sequence& sequence = *waiting_[i];
-    if (sequence.ended()) {
+    if (sequence.ended() || sequence.paused) {
       ++i;
-    } else if (try_admit(sequence)) {
+    } else if (running() < limits_.max_sequences && try_admit(sequence)) {
       insert_by_age(running_, remove(waiting_, sequence));
-    } else if (!running_.empty()) {
+    } else if (preempt_paused() || !running_.empty()) {
       return;
     } else if (sequence.completion_tokens() > 0) {
       sequence.finished = FinishReason::kContextFull;
@@ -163,7 +185,7 @@ void Scheduler::share_rows() {
   int left = limits_.batch_tokens;
   prefills_.clear();
   for (const SequencePtr& s : running_) {
-    if (s->ended()) continue;
+    if (s->ended() || s->paused) continue;
     if (s->pending() == 1) {
       add_span(*s, 1);
       --left;

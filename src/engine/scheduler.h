@@ -30,6 +30,8 @@ struct PlannedSpan {
 struct StepPlan {
   std::vector<PlannedSpan> spans;
   int rows = 0;
+  int preempted = 0;         // sequences that gave their blocks back
+  int64_t predicted_us = 0;  // by the cost model; 0: unknown
 };
 
 class Scheduler {
@@ -41,7 +43,8 @@ class Scheduler {
   void add(SequencePtr sequence);
   Sequence* find(RequestId id);
 
-  // The next step; empty only if nothing waits or runs. Sequences that cannot go on are ended here.
+  // The next step; empty only if nothing waits or runs that is not paused, or while blocks change
+  // hands. Sequences that cannot go on are ended here.
   const StepPlan& plan();
   // The planned rows of every sequence that did not fail were computed: counts them and publishes
   // full blocks.
@@ -65,7 +68,9 @@ class Scheduler {
  private:
   void secure_blocks();
   bool secure(Sequence& sequence);
-  Sequence* cheapest_to_recompute(const Sequence& oldest) const;
+  const Sequence* oldest() const;
+  Sequence* cheapest_to_recompute() const;
+  bool preempt_paused();
   void preempt(Sequence& victim);
   void admit();
   bool try_admit(Sequence& sequence);
@@ -79,7 +84,6 @@ class Scheduler {
   std::vector<SequencePtr> waiting_;  // by age
   std::vector<Sequence*> prefills_;   // of the plan being made
   std::vector<int> shares_;
-  bool preempted_ = false;
   StepPlan plan_;
 };
 

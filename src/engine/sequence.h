@@ -65,6 +65,7 @@ struct Sequence {
   int computed = 0;
   int cached_tokens = 0;  // of the prompt, taken from the cache at first admission
   int preemptions = 0;
+  bool paused = false;  // gets no rows and secures no blocks
   BlockTable blocks;
   // Set when it ended; whoever sees it first wins.
   std::optional<FinishReason> finished;
