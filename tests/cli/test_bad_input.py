@@ -138,6 +138,17 @@ def test_absurd_hyper_parameters(serval, tmp_path):
     assert "llama." in serval.fails(1, "run", path, "hi")
 
 
+@pytest.mark.parametrize("kind", ["F32", "Q8_0"])
+def test_weights_that_are_not_numbers(serval, tmp_path, tiny, kind):
+    path = tmp_path / "nan.gguf"
+    data = bytearray(tiny(kind=kind).read_bytes())
+    tensors = {t.name: t for t in gguf.GGUFReader(tiny(kind=kind)).tensors}
+    at = tensors["blk.0.attn_q.weight"].data_offset
+    data[at:at + 4] = struct.pack("<f", float("nan")) if kind == "F32" else struct.pack("<e", float("nan")) + b"\1\1"
+    path.write_bytes(data)
+    assert "not finite" in serval.fails(1, "run", path, "--raw", "hi")
+
+
 def test_invalid_utf8_prompt(serval, smol):
     message = serval.fails(2, "run", smol, b"caf\xe9".decode("utf8", "surrogateescape"))
     assert "UTF-8" in message and "3" in message

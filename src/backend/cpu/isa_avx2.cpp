@@ -105,6 +105,16 @@ static SERVAL_INLINE float reduce_max(F32 x) {
   const __m128 d = _mm_max_ps(c, _mm_movehl_ps(c, c));
   return _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)));
 }
+static SERVAL_INLINE bool any_not_finite(F32 x, F32 y) {
+  const F32 p = abs(x);
+  const F32 q = abs(y);
+  const __m256 limit = _mm256_set1_ps(__builtin_inff());
+  const __m256 in_x =
+      _mm256_or_ps(_mm256_cmp_ps(p.a, limit, _CMP_NLT_UQ), _mm256_cmp_ps(p.b, limit, _CMP_NLT_UQ));
+  const __m256 in_y =
+      _mm256_or_ps(_mm256_cmp_ps(q.a, limit, _CMP_NLT_UQ), _mm256_cmp_ps(q.b, limit, _CMP_NLT_UQ));
+  return _mm256_movemask_ps(_mm256_or_ps(in_x, in_y)) != 0;
+}
 static SERVAL_INLINE float sqrt_f32(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
 
 // ---- 16-bit floats

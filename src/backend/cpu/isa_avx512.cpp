@@ -67,6 +67,10 @@ static SERVAL_INLINE float reduce_max(F32 a) {
   const __m128 d = _mm_max_ps(c, _mm_movehl_ps(c, c));
   return _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)));
 }
+static SERVAL_INLINE bool any_not_finite(F32 a, F32 b) {
+  constexpr int kKinds = 0x01 | 0x08 | 0x10 | 0x80;  // quiet NaN, +inf, -inf, signalling NaN
+  return (_mm512_fpclass_ps_mask(a, kKinds) | _mm512_fpclass_ps_mask(b, kKinds)) != 0;
+}
 static SERVAL_INLINE float sqrt_f32(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
 
 // ---- 16-bit floats

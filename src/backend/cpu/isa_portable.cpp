@@ -108,6 +108,14 @@ static SERVAL_INLINE float reduce_max(const F32& x) {
   for (int i = 1; i < 16; ++i) largest = x.v[i] > largest ? x.v[i] : largest;
   return largest;
 }
+static SERVAL_INLINE bool any_not_finite(const F32& x, const F32& y) {
+  bool found = false;
+  for (int i = 0; i < 16; ++i) {
+    found = found || (bits_of(x.v[i]) & 0x7F800000) == 0x7F800000 ||
+            (bits_of(y.v[i]) & 0x7F800000) == 0x7F800000;
+  }
+  return found;
+}
 static SERVAL_INLINE float sqrt_f32(float x) { return __builtin_sqrtf(x); }
 
 // ---- 16-bit floats

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "backend/cpu/test_support.h"
 #include "backend/reference/reference_backend.h"
@@ -342,6 +343,141 @@ TEST_P(KernelSets, PartsOfUnlikeFormatsAndBiases) {
     return x.values();
   });
   EXPECT_LT(error, kQuantized);
+}
+
+// ---- NaN and infinity must reach the logits, where the engine looks for them, and no other row
+
+const float kPoisons[] = {std::nanf(""), -std::numeric_limits<float>::infinity(),
+                          std::numeric_limits<float>::infinity()};
+
+// `out` has the same rows as `clean`, but of `row`, where nothing is finite.
+void expect_only_row(const Activations& clean, const Activations& out, int row) {
+  for (int r = 0; r < out.tensor.rows; ++r) {
+    const float* found = out.tensor.row(r);
+    if (r != row) {
+      const auto bytes = static_cast<size_t>(out.tensor.cols) * sizeof(float);
+      EXPECT_EQ(std::memcmp(found, clean.tensor.row(r), bytes), 0) << "row " << r;
+      continue;
+    }
+    for (int i = 0; i < out.tensor.cols; ++i) EXPECT_FALSE(std::isfinite(found[i])) << i;
+  }
+}
+
+TEST_P(Formats, NotFinite) {
+  constexpr int kRows = 11, kOutputs = 37, kBad = 9;
+  const int width = widths()[1];
+  const auto backend = create_cpu_backend({2, isa()});
+  MemoryTensors tensors;
+  const auto linear =
+      backend->pack({"l", {tensors.add("w", type(), kOutputs, width, 2)}, {}}, tensors);
+  const NormWeights norm(*backend, width, 4);
+  backend->reserve({});
+  const Ragged ragged({{0, kRows}});
+  backend->begin_step(ragged.batch());
+  const Activations input(*backend, kRows, width, 6);
+  const auto project = [&](const Activations& from) {
+    Activations out(*backend, kRows, kOutputs);
+    backend->project_add(from.tensor, *linear, nullptr, out.tensor);
+    return out;
+  };
+  const auto activate = [&](const Activations& from, Activation activation) {
+    Activations out(*backend, kRows, kOutputs);
+    backend->ffn_in(from.tensor, norm.norm, *linear, activation, out.tensor);
+    return out;
+  };
+  int place = 0;
+  for (const float poison : kPoisons) {
+    for (const int step : {1, 14, 15, 31}) {
+      place = (place + step) % width;
+      Activations bad(*backend, kRows, width, 6);
+      bad.tensor.row(kBad)[place] = poison;
+      expect_only_row(project(input), project(bad), kBad);
+      for (const Activation each : {Activation::kSilu, Activation::kGeluTanh}) {
+        expect_only_row(activate(input, each), activate(bad, each), kBad);
+      }
+    }
+  }
+  backend->end_step();
+}
+
+TEST_P(KernelSets, NotFiniteHead) {
+  const auto backend = create_cpu_backend({2, GetParam()});
+  MemoryTensors tensors;
+  const auto table =
+      backend->pack_embedding(tensors.add("t", DType::kQ4_K, 303, 256, 1), true, tensors);
+  const NormWeights norm(*backend, 256, 4);
+  backend->reserve({});
+  OneSpan span(3);
+  for (const float poison : kPoisons) {
+    Activations x(*backend, 3, 256, 6);
+    x.tensor.row(1)[77] = poison;
+    Collect sink;
+    backend->begin_step(span.batch());
+    backend->head(x.tensor, norm.norm, table->linear(), {1.0F, 30.0F}, sink);
+    backend->end_step();
+    for (size_t i = 0; i < sink.all.size(); ++i) {
+      EXPECT_EQ(std::isfinite(sink.all[i]), i / 303 != 1) << i;
+    }
+  }
+}
+
+// Two sequences decode beside each other; the first has a bad row among those before.
+struct Attended {
+  Attended(Backend& backend, const AttentionShape& shape, float poison, bool in_query_only) {
+    constexpr int kWidth = 64;
+    const int query = shape.heads * shape.head_dim;
+    MemoryTensors tensors;
+    const int kv_rows = shape.kv_heads * shape.head_dim;
+    const auto qkv = backend.pack({"qkv",
+                                   {tensors.add("q", DType::kF32, query, kWidth, 1),
+                                    tensors.add("k", DType::kF32, kv_rows, kWidth, 2),
+                                    tensors.add("v", DType::kF32, kv_rows, kWidth, 3)},
+                                   {}},
+                                  tensors);
+    RopeSpec rope_spec{shape.style, shape.rope_dims, {}, 1.0F};
+    rope_spec.inverse_frequency.assign(static_cast<size_t>(shape.rope_dims / 2), 0.01);
+    const auto rope = backend.make_rope(rope_spec);
+    const NormWeights norm(backend, kWidth, 4);
+    KvLayer kv = backend.make_kv_layer(shape.kv, shape.kv_heads, shape.head_dim, Ragged::kPool);
+    backend.reserve({.rows = 80, .spans = 2, .logit_rows = 2, .context = 1024});
+    const std::vector<std::vector<Ragged::Sequence>> steps = {{{0, 40}, {0, 33}},
+                                                              {{40, 1}, {33, 1}}};
+    for (const auto& sequences : steps) {
+      const Ragged ragged(sequences);
+      Activations x(backend, ragged.rows(), kWidth, static_cast<uint32_t>(ragged.rows()));
+      if (ragged.rows() > 2 && !in_query_only) x.tensor.row(17)[5] = poison;
+      Activations q(backend, ragged.rows(), query), o(backend, ragged.rows(), query);
+      backend.begin_step(ragged.batch());
+      backend.attention_in(x.tensor, norm.norm, *qkv, nullptr, *rope, kv, q.tensor);
+      if (ragged.rows() == 2 && in_query_only) {
+        for (int h = 0; h < shape.heads; ++h) q.tensor.row(0)[h * shape.head_dim] = poison;
+      }
+      backend.attention(q.tensor, kv, {shape.heads, 0.1F, 0, shape.softcap}, o.tensor);
+      backend.end_step();
+      out = o.values();
+    }
+  }
+  std::vector<float> out;  // of the last step
+};
+
+TEST_P(KernelSets, NotFiniteAttention) {
+  for (const AttentionShape& shape : kShapes) {
+    if (shape.window > 0) continue;  // the bad row may be out of sight
+    const auto backend = [&] { return create_cpu_backend({2, GetParam()}); };
+    const std::vector<float> clean = Attended(*backend(), shape, 0.5F, true).out;
+    for (const bool in_query : {true, false}) {
+      for (const float poison : kPoisons) {
+        if (in_query && !std::isnan(poison) && shape.softcap > 0.0F) continue;  // tanh(inf) is 1
+        const std::vector<float> found = Attended(*backend(), shape, poison, in_query).out;
+        const size_t half = found.size() / 2;
+        for (size_t i = 0; i < half; ++i) {
+          ASSERT_FALSE(std::isfinite(found[i])) << i << ", kv " << static_cast<int>(shape.kv);
+        }
+        EXPECT_TRUE(std::equal(found.begin() + static_cast<ptrdiff_t>(half), found.end(),
+                               clean.begin() + static_cast<ptrdiff_t>(half)));
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -278,7 +278,7 @@ static constexpr int kPartialHead = 16;  // floats before acc: maximum, sum
 // out (maximum, sum, acc) = merge of out and one segment of one query.
 static void merge_segment(float maximum, float sum, const float* acc, int padded, float* out) {
   const float before = out[0];
-  if (maximum == kNegInf) return;
+  if (sum == 0.0F) return;  // nothing visible; NaN goes on
   const float now = before > maximum ? before : maximum;
   alignas(64) float factor[16] = {before - now, maximum - now};
   store_f32(factor, exp_f32(load_f32(factor)));

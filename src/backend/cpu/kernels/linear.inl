@@ -369,6 +369,11 @@ struct QuantizedChunk {
 static SERVAL_INLINE void quantize_chunk(const float* x, QuantizedChunk& out) {
   F32 a = load_f32(x);
   F32 b = load_f32(x + 16);
+  if (any_not_finite(a, b)) {
+    // Whatever it is multiplied with becomes NaN too, so that the logits tell of it.
+    out = QuantizedChunk{{}, __builtin_nanf(""), {}, 0, 0};
+    return;
+  }
   const F32 abs_a = abs(a);
   const F32 abs_b = abs(b);
   const float largest = reduce_max(max(abs_a, abs_b));
@@ -379,7 +384,7 @@ static SERVAL_INLINE void quantize_chunk(const float* x, QuantizedChunk& out) {
   const F32 rest_b = place < 16 ? b : select_bits(bit, zero_f32(), b);
   const float second = reduce_max(max(abs(rest_a), abs(rest_b)));
   // Below this the reciprocal overflows; such a chunk is zero for any purpose.
-  const bool tiny = !(largest >= 1e-30F);
+  const bool tiny = largest < 1e-30F;
   const float by_rest = second * (1.0F / 127.0F);
   const float by_spike = largest * (1.0F / (127.0F * kSpikeUnit));
   out.scale = tiny ? 0.0F : by_rest > by_spike ? by_rest : by_spike;

@@ -3,9 +3,10 @@
 // Sums over a row run in 16 lanes (element i in lane i % 16) that are added in a fixed tree.
 
 // e^x. Cody-Waite reduction to |r| <= ln2 / 2, degree-6 polynomial, 2^n by exponent bits; relative
-// error below 2e-7. Exactly 1 at 0; exactly 0 below -87, where results leave the normal range.
+// error below 2e-7. Exactly 1 at 0; exactly 0 below -87, where results leave the normal range. NaN
+// stays NaN: min and max give their second operand then.
 static SERVAL_INLINE F32 exp_f32(F32 x) {
-  const F32 clamped = min(max(x, set1(-87.3F)), set1(88.3F));
+  const F32 clamped = min(set1(88.3F), max(set1(-87.3F), x));
   const F32 n = round_f32(mul(clamped, set1(1.44269504F)));
   F32 r = fma(n, set1(-0.693359375F), clamped);
   r = fma(n, set1(2.12194440e-4F), r);

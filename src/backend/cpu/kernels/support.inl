@@ -9,9 +9,13 @@ static uint16_t quantize_kv_group(const float* x, int count, int8_t* out) {
   for (int i = 0; i < count; ++i) values[i] = x[i];
   const F32 a = load_f32(values);
   const F32 b = load_f32(values + 16);
+  if (any_not_finite(a, b)) {
+    for (int i = 0; i < 32; ++i) out[i] = 0;
+    return 0x7E00;  // NaN
+  }
   float scale = reduce_max(max(abs(a), abs(b))) / 127.0F;
   // Above 65504 the scale would be infinite; the rounded scale keeps |q| <= 127 up to one step.
-  if (!(scale <= 60000.0F)) scale = 60000.0F;
+  if (scale > 60000.0F) scale = 60000.0F;
   const uint16_t bits = f16_bits(scale);
   const float stored = f16_value(reinterpret_cast<const uint8_t*>(&bits));
   const float inverse = stored > 0.0F ? 1.0F / stored : 0.0F;
