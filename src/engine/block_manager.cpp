@@ -11,11 +11,10 @@
 #include <utility>
 
 #include "base/check.h"
+#include "engine/xxh64.h"
 
 namespace serval {
 namespace {
-
-constexpr uint64_t kRootHash = 0x5E27A1;
 
 // 64-bit mixing in the manner of SplitMix64 (Steele, Lea, Flood 2014), one step per token.
 uint64_t chain_hash(uint64_t parent, std::span<const TokenId> tokens) {
@@ -29,7 +28,24 @@ uint64_t chain_hash(uint64_t parent, std::span<const TokenId> tokens) {
   return h;
 }
 
+// Where the chains of a domain begin.
+uint64_t root_hash(CacheDomain domain) { return 0x5E27A1 ^ domain; }
+
+std::span<const TokenId> block_of(std::span<const TokenId> tokens, int index) {
+  return tokens.subspan(static_cast<size_t>(index) * kBlockTokens,
+                        static_cast<size_t>(kBlockTokens));
+}
+
 }  // namespace
+
+CacheDomain cache_domain(std::string_view tenant, std::string_view cache_salt) {
+  if (tenant.empty() && cache_salt.empty()) return 0;
+  Xxh64 hash(0);
+  hash.update_value(static_cast<uint64_t>(tenant.size()));
+  hash.update(tenant);
+  hash.update(cache_salt);
+  return hash.digest();
+}
 
 BlockManager::BlockManager(int blocks)
     : blocks_(static_cast<size_t>(blocks)), buckets_(std::bit_ceil(2 * blocks_.size() + 1), -1) {
@@ -45,11 +61,12 @@ int BlockManager::exclusive(const BlockTable& table) const {
                                         [&](BlockId id) { return at(id).references == 1; }));
 }
 
-BlockId BlockManager::lookup(uint64_t hash, BlockId parent, std::span<const TokenId> tokens) const {
+BlockId BlockManager::lookup(uint64_t hash, BlockId parent, std::span<const TokenId> tokens,
+                             CacheDomain domain) const {
   BlockId id = buckets_[hash & (buckets_.size() - 1)];
   for (; id >= 0; id = at(id).next) {
     const Block& block = at(id);
-    if (block.hash == hash && block.parent == parent &&
+    if (block.hash == hash && block.parent == parent && block.domain == domain &&
         std::equal(tokens.begin(), tokens.end(), block.tokens.begin(), block.tokens.end())) {
       break;
     }
@@ -57,37 +74,49 @@ BlockId BlockManager::lookup(uint64_t hash, BlockId parent, std::span<const Toke
   return id;
 }
 
-BlockManager::Match BlockManager::find(std::span<const TokenId> tokens, int max_blocks) const {
+BlockManager::Match BlockManager::find(std::span<const TokenId> tokens, int max_blocks,
+                                       CacheDomain domain) const {
   Match match;
-  uint64_t hash = kRootHash;
-  BlockId parent = -1;
-  while (match.blocks < max_blocks &&
-         tokens.size() >= (static_cast<size_t>(match.blocks) + 1) * kBlockTokens) {
-    const auto piece = tokens.subspan(static_cast<size_t>(match.blocks) * kBlockTokens,
-                                      static_cast<size_t>(kBlockTokens));
+  uint64_t hash = root_hash(domain);
+  const int whole = static_cast<int>(tokens.size()) / kBlockTokens;
+  while (match.blocks < std::min(max_blocks, whole)) {
+    const auto piece = block_of(tokens, match.blocks);
     hash = chain_hash(hash, piece);
-    parent = lookup(hash, parent, piece);
-    if (parent < 0) break;
+    const BlockId block = lookup(hash, match.last, piece, domain);
+    if (block < 0) break;
+    match.last = block;
     ++match.blocks;
-    match.idle += at(parent).references == 0 ? 1 : 0;
+    match.idle += at(block).references == 0 ? 1 : 0;
   }
   return match;
 }
 
-int BlockManager::take_cached(std::span<const TokenId> tokens, int max_blocks, BlockTable& table) {
+int BlockManager::take_cached(std::span<const TokenId> tokens, int max_blocks, BlockTable& table,
+                              CacheDomain domain) {
   SERVAL_CHECK(table.empty());
-  const int count = find(tokens, max_blocks).blocks;
-  uint64_t hash = kRootHash;
-  BlockId parent = -1;
-  for (int i = 0; i < count; ++i) {
-    const auto piece =
-        tokens.subspan(static_cast<size_t>(i) * kBlockTokens, static_cast<size_t>(kBlockTokens));
-    hash = chain_hash(hash, piece);
-    parent = lookup(hash, parent, piece);
-    reference(parent);
-    table.push_back(parent);
+  const Match match = find(tokens, max_blocks, domain);
+  table.resize(static_cast<size_t>(match.blocks));
+  BlockId block = match.last;
+  for (size_t i = table.size(); i-- > 0; block = at(block).parent) {
+    reference(block);
+    table[i] = block;
   }
-  return count;
+  return match.blocks;
+}
+
+BlockManager::Partial BlockManager::find_partial(BlockId parent, std::span<const TokenId> tokens,
+                                                 CacheDomain domain) const {
+  Partial best;
+  BlockId id = parent < 0 ? first_root_ : at(parent).child;
+  for (; id >= 0; id = at(id).sibling) {
+    const Block& block = at(id);
+    if (block.domain != domain) continue;
+    const auto end =
+        std::mismatch(tokens.begin(), tokens.end(), block.tokens.begin(), block.tokens.end());
+    const auto rows = static_cast<int>(end.first - tokens.begin());
+    if (rows > best.rows) best = {id, rows};
+  }
+  return best;
 }
 
 bool BlockManager::grow(BlockTable& table, int blocks) {
@@ -101,14 +130,16 @@ bool BlockManager::grow(BlockTable& table, int blocks) {
   return true;
 }
 
-void BlockManager::publish(BlockTable& table, int index, std::span<const TokenId> tokens) {
+void BlockManager::publish(BlockTable& table, int index, std::span<const TokenId> tokens,
+                           CacheDomain domain) {
   SERVAL_CHECK(tokens.size() == static_cast<size_t>(kBlockTokens));
   const BlockId id = table[static_cast<size_t>(index)];
   if (at(id).published) return;  // came from the cache
   const BlockId parent = index == 0 ? -1 : table[static_cast<size_t>(index) - 1];
-  SERVAL_CHECK(parent < 0 || at(parent).published);
-  const uint64_t hash = chain_hash(parent < 0 ? kRootHash : at(parent).hash, tokens);
-  const BlockId twin = lookup(hash, parent, tokens);
+  SERVAL_CHECK(parent < 0 || (at(parent).published && at(parent).domain == domain));
+  const uint64_t parent_hash = parent < 0 ? root_hash(domain) : at(parent).hash;
+  const uint64_t hash = chain_hash(parent_hash, tokens);
+  const BlockId twin = lookup(hash, parent, tokens, domain);
   if (twin >= 0) {
     SERVAL_CHECK(at(id).references == 1);
     reference(twin);
@@ -120,8 +151,12 @@ void BlockManager::publish(BlockTable& table, int index, std::span<const TokenId
   block.published = true;
   block.hash = hash;
   block.parent = parent;
+  block.domain = domain;
   std::copy(tokens.begin(), tokens.end(), block.tokens.begin());
   block.next = std::exchange(bucket(hash), id);
+  block.sibling = std::exchange(first_child(parent), id);
+  if (block.sibling >= 0) at(block.sibling).sibling_before = id;
+  if (hook_) hook_({id, hash, parent_hash, domain, block.tokens});
 }
 
 void BlockManager::release(BlockTable& table) {
@@ -197,9 +232,12 @@ void BlockManager::forget(BlockId id) {
     link = &at(*link).next;
   }
   *link = block.next;
-  block.next = -1;
+  if (block.sibling >= 0) at(block.sibling).sibling_before = block.sibling_before;
+  (block.sibling_before >= 0 ? at(block.sibling_before).sibling : first_child(block.parent)) =
+      block.sibling;
+  SERVAL_CHECK(block.child < 0);
+  block.next = block.sibling = block.sibling_before = block.parent = -1;
   block.published = false;
-  block.parent = -1;
 }
 
 void BlockManager::check(std::span<const BlockTable* const> tables) const {
@@ -228,6 +266,15 @@ void BlockManager::check(std::span<const BlockTable* const> tables) const {
   }
   SERVAL_CHECK(published == indexed);
   SERVAL_CHECK(idle_blocks == idle_count_);
+  size_t children = 0;
+  for (BlockId parent = -1; parent < total(); ++parent) {
+    for (BlockId id = parent < 0 ? first_root_ : at(parent).child; id >= 0; id = at(id).sibling) {
+      SERVAL_CHECK(at(id).published && at(id).parent == parent);
+      SERVAL_CHECK(parent < 0 || at(id).domain == at(parent).domain);
+      ++children;
+    }
+  }
+  SERVAL_CHECK(published == children);
   int walked = 0;
   for (BlockId id = oldest_; id >= 0; id = at(id).newer) {
     SERVAL_CHECK(at(id).published && at(id).references == 0 && walked < total());

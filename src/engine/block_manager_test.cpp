@@ -133,5 +133,53 @@ TEST(BlockManager, AHitComparesTokens) {
   EXPECT_EQ(manager.find(second, 1).blocks, 0);
 }
 
+TEST(BlockManager, DomainsNeverMeet) {
+  BlockManager manager(8);
+  Holder a{tokens_of(2, 0), {}, 0};
+  const CacheDomain one = cache_domain("ann", "");
+  ASSERT_TRUE(manager.grow(a.table, 2));
+  for (int i = 0; i < 2; ++i) {
+    manager.publish(a.table, i, std::span(a.tokens).subspan(static_cast<size_t>(i) * 32, 32), one);
+  }
+  for (const CacheDomain other : {cache_domain("", ""), cache_domain("ann", "x"),
+                                  cache_domain("an", "n"), cache_domain("", "ann")}) {
+    EXPECT_EQ(manager.find(a.tokens, 2, other).blocks, 0);
+    EXPECT_EQ(manager.find_partial(-1, a.tokens, other).rows, 0);
+  }
+  EXPECT_EQ(manager.find(a.tokens, 2, one).blocks, 2);
+  EXPECT_EQ(manager.find_partial(-1, a.tokens, one).rows, 32);
+  check(manager, {a});
+}
+
+TEST(BlockManager, FindsTheBlockThatBeginsMostAlike) {
+  BlockManager manager(8);
+  std::vector<PublishedBlock> seen;
+  manager.on_publish([&](const PublishedBlock& block) { seen.push_back(block); });
+  Holder a{tokens_of(3, 0), {}, 0};
+  Holder b{a.tokens, {}, 0};
+  b.tokens[2 * kBlockTokens + 20] = 7;  // differs from a in its third block
+  for (Holder* h : {&a, &b}) {
+    ASSERT_TRUE(manager.grow(h->table, 3));
+    publish_all(manager, *h);
+  }
+  EXPECT_EQ(seen.size(), 4U);  // the equal blocks of b were folded
+  EXPECT_EQ(seen[3].parent_hash, seen[1].hash);
+  auto wanted = a.tokens;
+  wanted[2 * kBlockTokens + 25] = 9;
+  const auto match = manager.find(wanted, 3);
+  ASSERT_EQ(match.blocks, 2);
+  const auto rest = std::span<const TokenId>(wanted).subspan(2 * kBlockTokens);
+  EXPECT_EQ(manager.find_partial(match.last, rest).block, a.table[2]);
+  EXPECT_EQ(manager.find_partial(match.last, rest).rows, 25);
+  EXPECT_EQ(manager.find_partial(match.last, rest.first(10)).rows, 10);
+  EXPECT_EQ(manager.find_partial(-1, rest).rows, 0);
+  check(manager, {a, b});
+  manager.release(a.table);
+  manager.clear_cache();  // the third block of a was idle
+  EXPECT_EQ(manager.find_partial(match.last, rest).block, b.table[2]);
+  EXPECT_EQ(manager.find_partial(match.last, rest).rows, 20);
+  check(manager, {b});
+}
+
 }  // namespace
 }  // namespace serval
