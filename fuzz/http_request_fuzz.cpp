@@ -76,7 +76,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     boost::asio::io_context io;
     boost::asio::local::stream_protocol::socket socket(io, boost::asio::local::stream_protocol(),
                                                        pair[1]);
-    start_connection(Socket(std::move(socket)), {handler, limits, counts}, false);
+    start_connection(Socket(std::move(socket)), {handler, limits, counts});
     SERVAL_CHECK(::send(pair[0], data, size, MSG_NOSIGNAL) == static_cast<ssize_t>(size));
     ::shutdown(pair[0], SHUT_WR);
     io.run();

@@ -29,14 +29,17 @@ struct ServeOptions {
   ModelOptions model;
   EngineOptions engine;
   std::vector<std::string> positionals;
-  std::string host = "127.0.0.1", unix_path;
+  std::string host = "127.0.0.1", unix_path, certificate_file, key_file;
   int port = 8080;
   std::vector<std::string> aliases, hosts, origins;
   std::string keys_file, api_key;
   bool no_auth = false, no_log = false;
+  ShelfConfig snapshots;
   int max_queue = 128, io_threads = 1;
   HttpLimits limits;
-  double head_time = 10, body_time = 30, idle_time = 60, stall_time = 30, ping_time = 15;
+  std::optional<int> address_connections;
+  double handshake_time = 10, head_time = 10, body_time = 30, idle_time = 60, stall_time = 30,
+         ping_time = 15;
   double drain_time = 30;
 };
 
@@ -72,6 +75,9 @@ ServiceConfig service_config(const ServeOptions& options, const std::string& ask
   if (entry != nullptr) names.emplace_back(entry->name);
   if (!asked.empty() && !is_path) names.push_back(asked);
   names.push_back(std::filesystem::path(path).stem().string());
+  config.snapshots = options.snapshots;
+  config.snapshots.max_import = options.limits.upload_bytes;
+  if (config.snapshots.folder.empty()) config.snapshots.folder = snapshot_folder();
   config.model = names.front();
   config.aliases.assign(names.begin() + 1, names.end());
   if (options.engine.gpu_layers.value_or(0) != 0) {
@@ -103,12 +109,16 @@ ServerConfig server_config(const ServeOptions& options, ServiceConfig service) {
   config.host = options.host;
   config.port = options.port;
   config.unix_path = options.unix_path;
+  config.certificate_file = options.certificate_file;
+  config.key_file = options.key_file;
   config.io_threads = options.io_threads;
   config.keys = read_keys(options);
   config.allow_no_keys = options.no_auth;
   config.hosts = options.hosts;
   config.origins = options.origins;
   config.limits = options.limits;
+  config.limits.address_connections = options.address_connections;
+  config.limits.handshake_time = milliseconds(options.handshake_time);
   config.limits.head_time = milliseconds(options.head_time);
   config.limits.body_time = milliseconds(options.body_time);
   config.limits.idle_time = milliseconds(options.idle_time);
@@ -138,13 +148,16 @@ void announce(const ServeOptions& options, const Engine& engine, const Server& s
   if (!options.unix_path.empty()) notice("listening on " + options.unix_path);
   if (options.host.empty()) return;
   const bool v6 = options.host.find(':') != std::string::npos;
-  notice(fmt::format("listening on http://{}:{}", v6 ? "[" + options.host + "]" : options.host,
-                     server.port()));
+  notice(fmt::format("listening on {}://{}:{}", options.key_file.empty() ? "http" : "https",
+                     v6 ? "[" + options.host + "]" : options.host, server.port()));
 }
 
 int serve(const ServeOptions& options) {
   if (options.host.empty() && options.unix_path.empty()) {
     throw UsageError("nothing to listen on: give --host or --unix");
+  }
+  if (options.certificate_file.empty() != options.key_file.empty()) {
+    throw UsageError("TLS needs both --ssl-cert-file and --ssl-key-file");
   }
   const ModelAndText chosen = split_positionals(options.model.model, options.positionals);
   const std::string path = resolve_model(chosen.model, options.model);
@@ -189,12 +202,20 @@ void add_limit_options(CLI::App& app, ServeOptions& o) {
   };
   count("--max-queue", o.max_queue, "requests waiting; more are refused with 503");
   count("--max-connections", limits.connections, "open connections; more are refused with 503");
+  app.add_option("--max-address-connections", o.address_connections,
+                 "open connections of one address (default: 64, and any number of this machine)")
+      ->check(CLI::Range(1, 1 << 20))
+      ->group("Limits");
   count("--max-connection-requests", limits.requests_per_connection, "requests on one connection");
   size("--max-head", limits.head_bytes, "bytes of a request's head");
   size("--max-fields", limits.fields, "header fields of a request");
   size("--max-target", limits.target_bytes, "bytes of a request's target");
   size("--max-body", limits.body_bytes, "bytes of a request's body");
-  size("--max-output", limits.output_bytes, "unsent bytes of a stream; then it is dropped");
+  size("--max-upload", limits.upload_bytes, "bytes of a snapshot that is imported");
+  size("--max-body-memory", limits.body_memory, "bytes of all requests' bodies; then 503");
+  size("--pause-output", limits.pause_bytes, "unsent bytes of a stream; then its request pauses");
+  size("--max-output", limits.output_bytes, "unsent bytes of a paused stream; then it is dropped");
+  seconds("--handshake-time", o.handshake_time, "seconds for a TLS handshake");
   seconds("--head-time", o.head_time, "seconds for a request's head");
   seconds("--body-time", o.body_time, "seconds for a request's body");
   seconds("--idle-time", o.idle_time, "seconds between the requests of a connection");
@@ -214,6 +235,8 @@ Action define_serve(CLI::App& app) {
       ->check(CLI::Range(0, 65535))
       ->capture_default_str();
   app.add_option("--unix", o->unix_path, "also listen on this Unix socket (mode 0600)");
+  app.add_option("--ssl-cert-file", o->certificate_file, "PEM certificate chain: serve HTTPS");
+  app.add_option("--ssl-key-file", o->key_file, "PEM key of the certificate");
   app.add_option("--alias,-a", o->aliases, "name clients use for the model; may be repeated")
       ->allow_extra_args(false);
   app.add_option("--keys,--api-key-file", o->keys_file,
@@ -229,6 +252,14 @@ Action define_serve(CLI::App& app) {
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
   app.add_flag("--no-access-log", o->no_log, "no line per request on standard error");
+  app.add_option("--snapshot-dir", o->snapshots.folder,
+                 "folder of named KV snapshots (default: snapshots beside the models)");
+  app.add_option("--snapshot-size", o->snapshots.max_bytes, "bytes it may hold: 512M, 16G")
+      ->transform(CLI::AsSizeValue(false))
+      ->default_str("16G");
+  app.add_option("--preload", o->snapshots.preload,
+                 "load this snapshot before serving: NAME, or KEY/NAME; may be repeated")
+      ->allow_extra_args(false);
   add_engine_options(app, o->engine);
   app.get_option("--ctx-size")
       ->description("KV tokens shared by all requests (default: one full context)");

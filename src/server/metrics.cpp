@@ -77,11 +77,16 @@ void render_connections(Text& text, const ConnectionCounts& counts) {
            counts.accepted.load());
   text.one("counter", "serval:http_faults_total", "Connections ended by a fault of the server.",
            counts.faults.load());
-  text.head("counter", "serval:http_dropped_total", "Clients refused or dropped by a limit.");
-  text.row("serval:http_dropped_total", "limit", "connections", counts.refused.load());
-  text.row("serval:http_dropped_total", "limit", "receive_time", counts.timeouts.load());
-  text.row("serval:http_dropped_total", "limit", "write_stall", counts.stalled.load());
-  text.row("serval:http_dropped_total", "limit", "output_bytes", counts.overrun.load());
+  text.one("gauge", "serval:http_streams_paused", "Streams whose reader is behind.",
+           counts.paused.load());
+  text.one("gauge", "serval:http_body_bytes", "Request bodies in memory.",
+           counts.body_bytes.load());
+  text.one("counter", "serval:tls_handshakes_failed_total", "Connections without a TLS session.",
+           counts.handshakes_failed.load());
+  text.head("counter", "serval:http_limit_hits_total", "Clients that met a limit.");
+  for (size_t i = 0; i < kLimitNames.size(); ++i) {
+    text.row("serval:http_limit_hits_total", "limit", kLimitNames[i], counts.limit_hits[i].load());
+  }
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 
 #include "server/http/listener.h"
 #include "server/http/origin.h"
+#include "server/http/tls.h"
 #include "server/openai/api_error.h"
 #include "server/router.h"
 
@@ -74,7 +75,10 @@ struct Server::Impl final : HttpHandler {
         engine_owner(std::move(loaded)),
         service(*engine_owner, config.service),
         host_check(config.host, config.hosts),
-        listener({config.host, config.port, config.unix_path},
+        tls(config.certificate_file.empty()
+                ? nullptr
+                : make_tls_context(config.certificate_file, config.key_file)),
+        listener({config.host, config.port, config.unix_path, tls.get()},
                  ConnectionEnv{*this, config.limits, service.connections()}, config.io_threads) {}
 
   // Workers first: they use everything else. Then the engine, whose last events still find the
@@ -82,6 +86,7 @@ struct Server::Impl final : HttpHandler {
   ~Impl() override {
     small_bodies.join();
     large_bodies.join();
+    service.snapshots().join();
     engine_owner.reset();
   }
 
@@ -100,6 +105,7 @@ struct Server::Impl final : HttpHandler {
   std::unique_ptr<Engine> engine_owner;
   Service service;
   HostCheck host_check;
+  std::unique_ptr<TlsContext> tls;
   Listener listener;
   boost::asio::thread_pool small_bodies{1}, large_bodies{1};
 };
@@ -109,7 +115,8 @@ bool Server::Impl::origin_allowed(const HttpRequest& head, std::string_view orig
     return true;
   }
   // A page that we served ourselves.
-  return origin == fmt::format("http://{}", head.header("host"));
+  const std::string_view scheme = tls == nullptr ? "http" : "https";
+  return origin == fmt::format("{}://{}", scheme, head.header("host"));
 }
 
 Admission Server::Impl::admit(const HttpRequest& head) {
@@ -130,7 +137,7 @@ Admission Server::Impl::admit(const HttpRequest& head) {
     preflight.status = 204;
     preflight.content_type.clear();
     preflight.headers = {
-        {"Access-Control-Allow-Methods", "GET, POST"},
+        {"Access-Control-Allow-Methods", "GET, POST, PUT, DELETE"},
         {"Access-Control-Allow-Headers", "authorization, content-type, x-api-key, x-request-id"},
         {"Access-Control-Max-Age", "600"}};
     admission.refusal = std::move(preflight);
@@ -155,7 +162,10 @@ Admission Server::Impl::admit_route(const HttpRequest& head) {
   }
   std::string key_name;
   if (const auto error = check_key(head, match.route->access, key_name)) return refused(*error);
-  if (match.route->method == "POST" && !is_json(head.header("content-type"))) {
+  // A POST without a body (".../load") has no type to state.
+  const std::string_view length = head.header("content-length");
+  const bool has_body = head.header_count("transfer-encoding") > 0 || (!length.empty() && length != "0");
+  if (match.route->method == "POST" && has_body && !is_json(head.header("content-type"))) {
     return refused(protocol_error(415, "send Content-Type: application/json"));
   }
   if (service.draining() && match.route->access == Access::kUse) {
@@ -187,6 +197,7 @@ void Server::Impl::handle(const ExchangePtr& exchange) {
   const Route* route = find_route(request.method, request.path).route;
   if (route->lane == Lane::kInline) {
     route->run(service, exchange);
+    exchange->forget_body();
     return;
   }
   auto& lane = request.body.size() > kLargeBody ? large_bodies : small_bodies;
@@ -201,6 +212,7 @@ void Server::Impl::handle(const ExchangePtr& exchange) {
         exchange->reply(error_response(from_engine(Error(ErrorCode::kInternal, ""))));
       });
     }
+    exchange->forget_body();
   });
 }
 

@@ -20,6 +20,8 @@ struct ServerConfig {
   std::string host = "127.0.0.1";  // empty: no TCP
   int port = 8080;                 // 0: any free one
   std::string unix_path;           // empty: no Unix socket
+  std::string certificate_file;    // PEM; with key_file: TLS on the TCP port
+  std::string key_file;
   int io_threads = 1;
   KeyRing keys;                      // empty: no key is needed
   bool allow_no_keys = false;        // on an address others can reach

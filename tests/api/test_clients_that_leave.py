@@ -69,8 +69,8 @@ def test_a_reader_that_never_reads_is_dropped(start):
     connection.sendall(http_post("/v1/completions", LONG | {"stream": True, "logprobs": 20, "n": 8}))
     assert server.eventually(lambda: server.metric("vllm:num_requests_running") == 8)
     assert server.eventually(server.idle, 90)
-    assert server.metric("serval:http_dropped_total", limit="output_bytes") + \
-        server.metric("serval:http_dropped_total", limit="write_stall") >= 1
+    assert server.metric("serval:http_limit_hits_total", limit="output_bytes") + \
+        server.metric("serval:http_limit_hits_total", limit="stall_time") >= 1
     connection.close()
 
 

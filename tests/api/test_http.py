@@ -116,7 +116,7 @@ BAD_VALUES = [
     {"stream_options": {"include_usage": True}}, {"stream": True, "stream_options": {"x": 1}},
     {"logit_bias": {"5": 101}}, {"logit_bias": {"-5": 1}}, {"logit_bias": {"99999999": 1}}, {"logit_bias": [[1]]},
     {"samplers": ["magic"]}, {"stop_token_ids": [-1]}, {"stop_token_ids": [10**7]}, {"stop_token_ids": ["a"]},
-    {"best_of": 2}, {"priority": 1}, {"cache_salt": "x"}, {"grammar": "root ::= x"}, {"suffix": "x"}, {"min_tokens": 99},
+    {"best_of": 2}, {"priority": 101}, {"cache_salt": 5}, {"grammar": "root ::= x"}, {"suffix": 5}, {"min_tokens": 99},
     {"prompt": ""}, {"prompt": []}, {"prompt": [[]]}, {"prompt": [1.5]}, {"prompt": [10**7]}, {"prompt": [-1]},
     {"prompt": ["a"] * 257}, {"prompt": {"a": 1}}, {"prompt": None}, {"lora": [{"id": 0}]}, {"nonsense": 1},
 ]
@@ -206,7 +206,7 @@ def test_connection_limit(start):
     for connection in held:
         connection.close()
     assert server.eventually(lambda: server.metric("serval:http_connections") == 1)
-    assert server.metric("serval:http_dropped_total", limit="connections") >= 1
+    assert server.metric("serval:http_limit_hits_total", limit="connections") >= 1
 
 
 def test_time_limits(start):
@@ -228,7 +228,7 @@ def test_time_limits(start):
         except (BrokenPipeError, ConnectionResetError):
             pass
         assert status_of(read_all(connection)) in (408, 0)
-    assert server.metric("serval:http_dropped_total", limit="receive_time") >= 2
+    assert server.metric("serval:http_limit_hits_total", limit="head_time") >= 2
 
 
 # ---- Connections

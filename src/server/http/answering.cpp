@@ -1,6 +1,7 @@
 // Everything a connection sends goes through one pending buffer and one write at a time: pieces of
 // a stream that come while a write is under way leave together with the next one. What waits there
-// is bounded; a reader too slow for that bound, or one that takes nothing for a while, is dropped.
+// is bounded: past the pause limit the request is told to stop computing, and to go on once half of
+// that has left. A reader that takes nothing for a while is dropped, which cancels the request.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -24,8 +25,7 @@ constexpr size_t kWriteBytes = 64 * 1024;  // one write's share: the stall timer
 class ConnectionExchange final : public Exchange {
  public:
   ConnectionExchange(std::shared_ptr<HttpConnection> connection, uint64_t serial,
-                     std::shared_ptr<const HttpRequest> request, std::string id,
-                     std::string key_name)
+                     std::shared_ptr<HttpRequest> request, std::string id, std::string key_name)
       : connection_(std::move(connection)),
         serial_(serial),
         request_(std::move(request)),
@@ -41,12 +41,14 @@ class ConnectionExchange final : public Exchange {
   bool stream_begun() const override;
   void send(std::string events) override;
   void end_stream() override;
+  void on_backlog(std::function<void(bool behind)> action) override;
+  void forget_body() override;
   void on_disconnect(std::function<void()> action) override;
 
  private:
   std::shared_ptr<HttpConnection> connection_;
   const uint64_t serial_;
-  const std::shared_ptr<const HttpRequest> request_;
+  const std::shared_ptr<HttpRequest> request_;
   const std::string id_, key_name_;
 };
 
@@ -84,7 +86,8 @@ void HttpConnection::arm_ping() {
   ping_timer_.expires_at(last_output_ + env_.limits.ping_time);
   ping_timer_.async_wait([self = shared_from_this(), serial = serial_](error_code error) {
     if (error || !self->serves(serial) || self->answer_ended_) return;
-    if (SteadyClock::now() - self->last_output_ >= self->env_.limits.ping_time) {
+    const bool silent = SteadyClock::now() - self->last_output_ >= self->env_.limits.ping_time;
+    if (silent && self->unsent() == 0) {
       self->send(std::string(kSsePing));
     }
     self->arm_ping();
@@ -120,12 +123,25 @@ void HttpConnection::send(std::string events) {
   if (!stream_begun_) begin_stream();
   append_stream(events);
   last_output_ = SteadyClock::now();
-  if (out_.size() > env_.limits.output_bytes) {
-    ++env_.counts.overrun;
+  if (unsent() > env_.limits.output_bytes) {
+    env_.counts.hit(Limit::kOutputBytes);
     client_left();
     return;
   }
   write();
+  if (!behind_ && unsent() > env_.limits.pause_bytes) set_behind(true);
+}
+
+void HttpConnection::set_behind(bool behind) {
+  behind_ = behind;
+  if (behind) env_.counts.hit(Limit::kPauseBytes);
+  env_.counts.paused += behind ? 1 : -1;
+  if (on_backlog_) on_backlog_(behind);
+}
+
+void HttpConnection::on_backlog(std::function<void(bool)> action) {
+  on_backlog_ = std::move(action);
+  if (behind_ && on_backlog_) on_backlog_(true);
 }
 
 void HttpConnection::end_stream() {
@@ -154,11 +170,11 @@ void HttpConnection::write() {
   write_timer_.expires_after(env_.limits.stall_time);
   write_timer_.async_wait([self = shared_from_this()](error_code error) {
     if (error || !self->writing_now_ || self->write_timer_.expiry() > SteadyClock::now()) return;
-    ++self->env_.counts.stalled;
+    self->env_.counts.hit(Limit::kStallTime);
     self->client_left();
   });
   const size_t size = std::min(writing_.size() - written_, kWriteBytes);
-  socket_.async_write_some(asio::buffer(writing_.data() + written_, size),
+  stream_.async_write_some(asio::buffer(writing_.data() + written_, size),
                            [self = shared_from_this()](error_code error, size_t written) {
                              self->on_written(error, written);
                            });
@@ -174,6 +190,7 @@ void HttpConnection::on_written(error_code error, size_t size) {
   }
   written_ += size;
   write();
+  if (behind_ && unsent() <= env_.limits.pause_bytes / 2) set_behind(false);
 }
 
 void HttpConnection::answer_complete() {
@@ -189,13 +206,17 @@ void HttpConnection::answer_complete() {
   read();
 }
 
-bool HttpConnection::stays_open() const {
-  return !close_after_ && request_->keep_alive &&
-         served_ + 1 < env_.limits.requests_per_connection && !env_.handler.draining();
+bool HttpConnection::stays_open() {
+  if (close_after_ || !request_->keep_alive || env_.handler.draining()) return false;
+  if (served_ + 1 < env_.limits.requests_per_connection) return true;
+  env_.counts.hit(Limit::kConnectionRequests);
+  return false;
 }
 
 void HttpConnection::account() {
   on_disconnect_ = nullptr;
+  on_backlog_ = nullptr;
+  if (behind_) set_behind(false);
   if (streaming_) --env_.counts.streams;
   streaming_ = false;
   const std::chrono::duration<double> time = SteadyClock::now() - begun_;
@@ -228,6 +249,15 @@ void ConnectionExchange::end_stream() {
   if (connection_->serves(serial_)) connection_->end_stream();
 }
 
+void ConnectionExchange::on_backlog(std::function<void(bool behind)> action) {
+  if (connection_->serves(serial_)) connection_->on_backlog(std::move(action));
+}
+
+void ConnectionExchange::forget_body() {
+  std::string().swap(request_->body);
+  request_->body_charge.release();
+}
+
 void ConnectionExchange::on_disconnect(std::function<void()> action) {
   if (connection_->serves(serial_)) {
     connection_->on_disconnect(std::move(action));
@@ -237,7 +267,7 @@ void ConnectionExchange::on_disconnect(std::function<void()> action) {
 }
 
 ExchangePtr make_exchange(std::shared_ptr<HttpConnection> connection, uint64_t serial,
-                          std::shared_ptr<const HttpRequest> request, std::string id,
+                          std::shared_ptr<HttpRequest> request, std::string id,
                           std::string key_name) {
   return std::make_shared<ConnectionExchange>(std::move(connection), serial, std::move(request),
                                               std::move(id), std::move(key_name));

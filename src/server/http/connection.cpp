@@ -1,4 +1,4 @@
-// The life of a connection is a loop over four phases:
+// The life of a connection is a loop over four phases, after a handshake when there is TLS:
 //   head -> body -> answer -> (head | linger)
 // One read is always outstanding (unless the client runs far ahead of us), so a client that leaves
 // is noticed in every phase, also while its request is queued or computed. Bytes are parsed by
@@ -47,7 +47,7 @@ std::string fresh_request_id() {
   return fmt::format("req_{:016x}{:08x}", random(), static_cast<uint32_t>(random()));
 }
 
-void take_head(const http::request<http::string_body>& message, HttpRequest& out) {
+void take_head(const http::request<ChargedBody>& message, HttpRequest& out) {
   out.method = std::string(message.method_string());
   out.http11 = message.version() == 11;
   out.keep_alive = message.keep_alive();
@@ -71,18 +71,39 @@ bool take_target(std::string_view target, HttpRequest& out) {
 }  // namespace
 
 void HttpConnection::start() {
-  asio::post(socket_.get_executor(), [self = shared_from_this()] {
+  asio::post(stream_.get_executor(), [self = shared_from_this()] {
+    if (self->stream_.secure()) {
+      self->handshake();
+      return;
+    }
+    self->await_request(self->env_.limits.head_time);
+    self->read();
+  });
+}
+
+void HttpConnection::handshake() {
+  phase_ = Phase::kHandshake;
+  arm_phase_timer(env_.limits.handshake_time);
+  stream_.async_handshake([self = shared_from_this()](error_code error) {
+    if (self->phase_ == Phase::kClosed) return;
+    if (error) {
+      ++self->env_.counts.handshakes_failed;
+      self->close();
+      return;
+    }
     self->await_request(self->env_.limits.head_time);
     self->read();
   });
 }
 
 void HttpConnection::drain() {
-  asio::post(socket_.get_executor(), [self = shared_from_this()] {
+  asio::post(stream_.get_executor(), [self = shared_from_this()] {
     self->close_after_ = true;
     // A new connection is given a moment: a load balancer's probe shall hear 503, not a reset.
     const bool fresh = self->served_ == 0 && SteadyClock::now() - self->accepted_ < kDrainPatience;
-    if (self->phase_ == Phase::kHead && self->in_.empty() && !fresh) self->close();
+    const bool waits =
+        self->phase_ == Phase::kHandshake || (self->phase_ == Phase::kHead && self->in_.empty());
+    if (waits && !fresh) self->close();
   });
 }
 
@@ -98,6 +119,7 @@ void HttpConnection::await_request(std::chrono::milliseconds time) {
   extra_headers_.clear();
   key_name_.clear();
   on_disconnect_ = nullptr;
+  on_backlog_ = nullptr;
   streaming_ = stream_begun_ = answer_ended_ = false;
   status_ = 0;
   arm_phase_timer(time);
@@ -107,7 +129,7 @@ void HttpConnection::read() {
   if (reading_ || phase_ == Phase::kClosed) return;
   if (phase_ == Phase::kAnswer && in_.size() >= kReadAhead) return;
   reading_ = true;
-  socket_.async_read_some(asio::buffer(chunk_),
+  stream_.async_read_some(asio::buffer(chunk_),
                           [self = shared_from_this()](error_code error, size_t size) {
                             self->reading_ = false;
                             self->on_read(error, size);
@@ -149,18 +171,20 @@ bool HttpConnection::parse_head() {
   const auto refusal = screen_head(in_, env_.limits, head_size);
   if (begun_ == SteadyClock::time_point()) begun_ = SteadyClock::now();
   if (refusal) {
-    refuse(refusal->status, refusal->reason);
+    refuse(refusal->status, refusal->reason, refusal->limit);
     return false;
   }
   if (head_size == 0) return false;
   parser_.emplace();
   parser_->header_limit(static_cast<uint32_t>(head_size + 1));
-  parser_->body_limit(env_.limits.body_bytes);
+  parser_->body_limit(in_.starts_with("PUT ") ? env_.limits.upload_bytes
+                                              : env_.limits.body_bytes);
+  parser_->get().body().charge = BodyCharge(env_.counts.body_bytes, env_.limits.body_memory);
   error_code error;
   parser_->put(asio::buffer(in_.data(), head_size), error);
   if (error && error != http::error::need_more) {
     if (error == http::error::body_limit) {
-      refuse(413, "the body is too large");
+      refuse(413, "the body is too large", Limit::kBodyBytes);
     } else if (error == http::error::bad_version) {
       refuse(505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
     } else {
@@ -185,7 +209,7 @@ bool HttpConnection::parse_head() {
 void HttpConnection::on_head_complete() {
   const std::string_view wanted = request_->header("x-request-id");
   id_ = usable_request_id(wanted) ? std::string(wanted) : fresh_request_id();
-  if (over_limit_) {
+  if (start_.over_limit) {
     refuse(503, "too many connections");
     return;
   }
@@ -227,7 +251,9 @@ bool HttpConnection::parse_body() {
     }
     if (error) {
       if (error == http::error::body_limit) {
-        refuse(413, "the body is too large");
+        refuse(413, "the body is too large", Limit::kBodyBytes);
+      } else if (error == boost::system::errc::not_enough_memory) {
+        refuse(503, "too many request bodies are in memory; try again", Limit::kBodyMemory);
       } else {
         refuse(400, "the body is malformed");
       }
@@ -238,7 +264,8 @@ bool HttpConnection::parse_body() {
 }
 
 void HttpConnection::answer_request() {
-  request_->body = std::move(parser_->get().body());
+  request_->body = std::move(parser_->get().body().bytes);
+  request_->body_charge = std::move(parser_->get().body().charge);
   parser_.reset();
   phase_ = Phase::kAnswer;
   phase_timer_.cancel();
@@ -246,7 +273,8 @@ void HttpConnection::answer_request() {
 }
 
 // The client broke the protocol: where its next request begins is unknown, so this is the end.
-void HttpConnection::refuse(int status, std::string_view reason) {
+void HttpConnection::refuse(int status, std::string_view reason, std::optional<Limit> limit) {
+  if (limit) env_.counts.hit(*limit);
   if (id_.empty()) id_ = fresh_request_id();
   phase_ = Phase::kAnswer;
   close_after_ = true;
@@ -264,17 +292,20 @@ void HttpConnection::arm_phase_timer(std::chrono::milliseconds time) {
 
 void HttpConnection::on_phase_timeout() {
   switch (phase_) {
+    case Phase::kHandshake:
+      env_.counts.hit(Limit::kHandshakeTime);
+      close();
+      return;
     case Phase::kHead:
       if (in_.empty()) {
+        env_.counts.hit(Limit::kIdleTime);
         close();
       } else {
-        ++env_.counts.timeouts;
-        refuse(408, "the head of the request did not arrive in time");
+        refuse(408, "the head of the request did not arrive in time", Limit::kHeadTime);
       }
       return;
     case Phase::kBody:
-      ++env_.counts.timeouts;
-      refuse(408, "the body of the request did not arrive in time");
+      refuse(408, "the body of the request did not arrive in time", Limit::kBodyTime);
       return;
     case Phase::kLinger:
       close();
@@ -290,8 +321,7 @@ void HttpConnection::on_phase_timeout() {
 void HttpConnection::linger() {
   phase_ = Phase::kLinger;
   in_.clear();
-  error_code ignored;
-  socket_.shutdown(Socket::shutdown_send, ignored);
+  stream_.end_output([self = shared_from_this()](error_code) {});
   arm_phase_timer(env_.limits.linger_time);
   read();
 }
@@ -311,13 +341,12 @@ void HttpConnection::close() {
   phase_timer_.cancel();
   write_timer_.cancel();
   ping_timer_.cancel();
-  error_code ignored;
-  socket_.close(ignored);
+  stream_.close();
 }
 
 std::shared_ptr<Connection> start_connection(Socket socket, const ConnectionEnv& env,
-                                             bool over_limit) {
-  auto connection = std::make_shared<HttpConnection>(std::move(socket), env, over_limit);
+                                             ConnectionStart start) {
+  auto connection = std::make_shared<HttpConnection>(std::move(socket), env, std::move(start));
   connection->start();
   return connection;
 }

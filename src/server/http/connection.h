@@ -1,18 +1,16 @@
-// Connection: one client's socket, TCP or Unix. Reads one request at a time, hands it over as an
-// Exchange, writes the answer, stays for the next one.
+// Connection: one client's socket, TCP or Unix, with or without TLS. Reads one request at a time,
+// hands it over as an Exchange, writes the answer, stays for the next one.
 //
 // Owned by itself: pending operations hold it. Everything runs on the socket's strand.
 #pragma once
 
-#include <boost/asio/generic/stream_protocol.hpp>
 #include <memory>
 
 #include "server/http/handler.h"
 #include "server/http/limits.h"
+#include "server/http/stream.h"
 
 namespace serval {
-
-using Socket = boost::asio::generic::stream_protocol::socket;
 
 struct ConnectionEnv {  // outlives every connection
   HttpHandler& handler;
@@ -27,8 +25,12 @@ class Connection {
   virtual void drain() = 0;
 };
 
-// `over_limit`: answer 503 to whatever comes, and close.
+struct ConnectionStart {
+  TlsContext* tls = nullptr;    // outlives the connection; null: plain
+  bool over_limit = false;      // answer 503 to whatever comes, and close
+  std::shared_ptr<void> place;  // let go of when the connection ends
+};
 std::shared_ptr<Connection> start_connection(Socket socket, const ConnectionEnv& env,
-                                             bool over_limit);
+                                             ConnectionStart start = {});
 
 }  // namespace serval

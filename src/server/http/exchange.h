@@ -17,6 +17,7 @@ class Exchange {
  public:
   virtual ~Exchange() = default;
 
+  // Its body is there until the route's function has returned.
   virtual const HttpRequest& request() const = 0;
   virtual const std::string& id() const = 0;  // sent to the client as x-request-id
   // The name of the key that was used; empty when none is needed.
@@ -35,6 +36,12 @@ class Exchange {
   virtual bool stream_begun() const = 0;
   virtual void send(std::string events) = 0;  // events already framed (sse.h)
   virtual void end_stream() = 0;
+
+  // Called with true when the client is behind by more than the pause limit, and with false when it
+  // caught up: in between the request should not compute. Called at once when it is behind already.
+  virtual void on_backlog(std::function<void(bool behind)> action) = 0;
+  // The body is not needed any more: its memory goes back. By whoever ran the route.
+  virtual void forget_body() = 0;
 
   // Called once, when the client is gone before the answer was complete; at once if it is already.
   virtual void on_disconnect(std::function<void()> action) = 0;

@@ -1,12 +1,14 @@
 // What a connection asks of the layer above it.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
 
 #include "server/http/exchange.h"
+#include "server/http/limits.h"
 #include "server/http/message.h"
 
 namespace serval {
@@ -35,10 +37,14 @@ class HttpHandler {
 
 // Written by the connections, read by anyone.
 struct ConnectionCounts {
-  std::atomic<int> open{0}, streams{0};
-  std::atomic<uint64_t> accepted{0}, refused{0};              // refused: over the connection limit
-  std::atomic<uint64_t> timeouts{0}, stalled{0}, overrun{0};  // dropped clients, by cause
+  std::atomic<int> open{0}, streams{0}, paused{0};  // paused: streams whose reader is behind
+  std::atomic<size_t> body_bytes{0};                // of all requests, in memory
+  std::atomic<uint64_t> accepted{0};
+  std::atomic<uint64_t> handshakes_failed{0};
   std::atomic<uint64_t> faults{0};  // connections that ended by a fault of ours
+  std::array<std::atomic<uint64_t>, kLimitNames.size()> limit_hits{};
+
+  void hit(Limit limit) { ++limit_hits[static_cast<size_t>(limit)]; }
 };
 
 }  // namespace serval

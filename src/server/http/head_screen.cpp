@@ -33,7 +33,8 @@ std::optional<HeadRefusal> screen_request_line(std::string_view line, const Http
   if (first == std::string_view::npos || first == last || first > kLongestMethod) {
     return HeadRefusal{400, "the request line is malformed"};
   }
-  if (last - first - 1 > limits.target_bytes) return HeadRefusal{414, "the target is too long"};
+  if (last - first - 1 > limits.target_bytes)
+    return HeadRefusal{414, "the target is too long", Limit::kTargetBytes};
   return std::nullopt;
 }
 
@@ -42,7 +43,9 @@ std::optional<HeadRefusal> screen_field(std::string_view line, const HttpLimits&
   if (line.front() == ' ' || line.front() == '\t') {
     return HeadRefusal{400, "a header field is folded over two lines"};
   }
-  if (++counts.total > limits.fields) return HeadRefusal{431, "there are too many header fields"};
+  if (++counts.total > limits.fields) {
+    return HeadRefusal{431, "there are too many header fields", Limit::kFields};
+  }
   const size_t colon = line.find(':');
   if (colon == std::string_view::npos || colon == 0) {
     return HeadRefusal{400, "a header field is malformed"};
@@ -93,7 +96,7 @@ std::optional<HeadRefusal> screen_head(std::string_view bytes, const HttpLimits&
   }
   if (head.find("\r\n") == std::string_view::npos &&
       head.size() > limits.target_bytes + kLongestMethod + sizeof(" HTTP/1.1") + 1) {
-    return HeadRefusal{414, "the target is too long"};
+    return HeadRefusal{414, "the target is too long", Limit::kTargetBytes};
   }
   FieldCounts counts;
   std::string_view rest = head;
@@ -106,7 +109,8 @@ std::optional<HeadRefusal> screen_head(std::string_view bytes, const HttpLimits&
     if (refusal) return refusal;
     rest.remove_prefix(size + 2);
   }
-  if (head.size() > limits.head_bytes) return HeadRefusal{431, "the head is too large"};
+  if (head.size() > limits.head_bytes)
+    return HeadRefusal{431, "the head is too large", Limit::kHeadBytes};
   if (complete) head_size = head.size();
   return std::nullopt;
 }

@@ -13,7 +13,8 @@ namespace serval {
 
 struct HeadRefusal {
   int status = 400;
-  std::string_view reason;  // a fixed text for the client
+  std::string_view reason;                    // a fixed text for the client
+  std::optional<Limit> limit = std::nullopt;  // the one that was met
 };
 
 // Looks at the bytes received so far. Sets `head_size` (blank line included) once the head is

@@ -5,7 +5,6 @@
 #include <array>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -19,18 +18,18 @@ namespace serval {
 
 using SteadyClock = std::chrono::steady_clock;
 
-enum class Phase { kHead, kBody, kAnswer, kLinger, kClosed };
+enum class Phase { kHandshake, kHead, kBody, kAnswer, kLinger, kClosed };
 
 class HttpConnection final : public Connection,
                              public std::enable_shared_from_this<HttpConnection> {
  public:
-  HttpConnection(Socket socket, const ConnectionEnv& env, bool over_limit)
+  HttpConnection(Socket socket, const ConnectionEnv& env, ConnectionStart start)
       : env_(env),
-        over_limit_(over_limit),
-        socket_(std::move(socket)),
-        phase_timer_(socket_.get_executor()),
-        write_timer_(socket_.get_executor()),
-        ping_timer_(socket_.get_executor()) {
+        start_(std::move(start)),
+        stream_(std::move(socket), start_.tls),
+        phase_timer_(stream_.get_executor()),
+        write_timer_(stream_.get_executor()),
+        ping_timer_(stream_.get_executor()) {
     ++env_.counts.open;
   }
   ~HttpConnection() override { --env_.counts.open; }
@@ -39,16 +38,18 @@ class HttpConnection final : public Connection,
   void drain() override;
 
   // ---- called by the exchange
-  auto executor() { return socket_.get_executor(); }
+  auto executor() { return stream_.get_executor(); }
   bool serves(uint64_t serial) const { return serial == serial_ && phase_ == Phase::kAnswer; }
   bool stream_begun() const { return stream_begun_; }
   void reply(HttpResponse response);
   void expect_stream();
   void send(std::string events);
   void end_stream();
+  void on_backlog(std::function<void(bool behind)> action);
   void on_disconnect(std::function<void()> action) { on_disconnect_ = std::move(action); }
 
  private:
+  void handshake();
   void await_request(std::chrono::milliseconds time);
   void read();
   void on_read(boost::system::error_code error, size_t size);
@@ -57,24 +58,26 @@ class HttpConnection final : public Connection,
   bool parse_body();
   void on_head_complete();
   void answer_request();
-  void refuse(int status, std::string_view reason);
+  void refuse(int status, std::string_view reason, std::optional<Limit> limit = {});
   void arm_phase_timer(std::chrono::milliseconds time);
   void on_phase_timeout();
   void arm_ping();
   void begin_stream();
   void append_stream(std::string_view data);
+  size_t unsent() const { return out_.size() + writing_.size() - written_; }
+  void set_behind(bool behind);
   void write();
   void on_written(boost::system::error_code error, size_t size);
   void answer_complete();
-  bool stays_open() const;
+  bool stays_open();
   void account();
   void linger();
   void client_left();
   void close();
 
   const ConnectionEnv env_;
-  const bool over_limit_;
-  Socket socket_;
+  const ConnectionStart start_;
+  Stream stream_;
   boost::asio::steady_timer phase_timer_, write_timer_, ping_timer_;
 
   Phase phase_ = Phase::kHead;
@@ -84,10 +87,10 @@ class HttpConnection final : public Connection,
   bool close_after_ = false;
   bool reading_ = false;
 
-  std::array<char, 16 * 1024> chunk_;
+  std::array<char, 4 * 1024> chunk_;
   std::string in_;  // received, not yet parsed
   size_t lingered_ = 0;
-  std::optional<boost::beast::http::request_parser<boost::beast::http::string_body>> parser_;
+  std::optional<boost::beast::http::request_parser<ChargedBody>> parser_;
 
   std::shared_ptr<HttpRequest> request_ = std::make_shared<HttpRequest>();
   std::string id_, key_name_;
@@ -95,6 +98,8 @@ class HttpConnection final : public Connection,
   int status_ = 0;
   SteadyClock::time_point begun_;
   std::function<void()> on_disconnect_;
+  std::function<void(bool)> on_backlog_;
+  bool behind_ = false;  // more is unsent than the pause limit
 
   bool streaming_ = false;  // expect_stream() was called
   bool stream_begun_ = false;
@@ -107,7 +112,7 @@ class HttpConnection final : public Connection,
 
 // Work for a request goes through `connection` as long as it still is at this request.
 ExchangePtr make_exchange(std::shared_ptr<HttpConnection> connection, uint64_t serial,
-                          std::shared_ptr<const HttpRequest> request, std::string id,
+                          std::shared_ptr<HttpRequest> request, std::string id,
                           std::string key_name);
 
 }  // namespace serval

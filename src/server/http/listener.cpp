@@ -4,6 +4,7 @@
 #include "server/http/listener.h"
 
 #include <fmt/format.h>
+#include <netinet/tcp.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include <boost/asio/strand.hpp>
 #include <csignal>
 #include <list>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -31,7 +33,9 @@ using boost::system::error_code;
 using tcp = asio::ip::tcp;
 using local = asio::local::stream_protocol;
 
-constexpr int kPoliteRefusals = 64;  // connections over the limit that still get an answer
+constexpr int kPoliteRefusals = 64;       // connections over the limit that still get an answer
+constexpr int kAddressConnections = 64;   // of other machines, when nothing else is asked for
+constexpr int kKernelUnsent = 16 * 1024;  // what the kernel takes before it says "not yet"
 constexpr auto kAcceptPause = std::chrono::milliseconds(100);
 constexpr auto kDrainPoll = std::chrono::milliseconds(20);
 constexpr auto kLastGrace = std::chrono::milliseconds(3000);
@@ -58,6 +62,40 @@ void remove_stale_socket(asio::io_context& io, const std::string& path) {
   ::unlink(path.c_str());
 }
 
+// Who a connection comes from, for counting: the host in IPv4, the usual subnet of a site in IPv6.
+std::string address_of(const asio::ip::address& address) {
+  if (address.is_v4()) return address.to_string();
+  const auto v6 = address.to_v6();
+  if (v6.is_v4_mapped()) {
+    return asio::ip::make_address_v4(asio::ip::v4_mapped, v6).to_string();
+  }
+  const auto bytes = v6.to_bytes();
+  return {reinterpret_cast<const char*>(bytes.data()), 8};
+}
+
+// How many connections each address has. Outlives the connections it counts.
+class AddressTable : public std::enable_shared_from_this<AddressTable> {
+ public:
+  // Null when the address has `most` already. The connection holds what is returned.
+  std::shared_ptr<void> take(const std::string& address, int most) {
+    const std::lock_guard lock(mutex_);
+    int& count = counts_[address];
+    if (count >= most) return nullptr;
+    ++count;
+    return {nullptr, [self = shared_from_this(), address](void*) { self->give_back(address); }};
+  }
+
+ private:
+  void give_back(const std::string& address) {
+    const std::lock_guard lock(mutex_);
+    const auto found = counts_.find(address);
+    if (--found->second == 0) counts_.erase(found);
+  }
+
+  std::mutex mutex_;
+  std::map<std::string, int> counts_;
+};
+
 }  // namespace
 
 struct Listener::Impl {
@@ -67,7 +105,9 @@ struct Listener::Impl {
   void listen_unix(const std::string& path);
   template <typename Acceptor>
   void accept(Acceptor& acceptor);
-  void take(Socket socket);
+  void take(tcp::socket socket);
+  void take(local::socket socket);
+  void start(Socket socket, ConnectionStart how);
   void begin_drain();
   void poll_drain();
   void on_signal();
@@ -78,6 +118,8 @@ struct Listener::Impl {
   std::list<tcp::acceptor> tcp_acceptors;
   std::list<local::acceptor> local_acceptors;
   std::string unix_path;
+  TlsContext* tls = nullptr;
+  const std::shared_ptr<AddressTable> addresses = std::make_shared<AddressTable>();
   asio::signal_set signals{io};
   asio::steady_timer drain_timer{io};
   int threads = 1;
@@ -152,20 +194,41 @@ void Listener::Impl::accept(Acceptor& acceptor) {
       });
       return;
     }
-    take(Socket(std::move(socket)));
+    take(std::move(socket));
     accept(acceptor);
   });
 }
 
-void Listener::Impl::take(Socket socket) {
+void Listener::Impl::take(tcp::socket socket) {
+  error_code error;
+  socket.set_option(tcp::no_delay(true), error);
+  // A reader that is behind shows early, and its unsent bytes wait where they are counted.
+  using NotSent = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_NOTSENT_LOWAT>;
+  socket.set_option(NotSent(kKernelUnsent), error);
+  const tcp::endpoint peer = socket.remote_endpoint(error);
+  if (error) return;  // gone already
+  ConnectionStart how;
+  how.tls = tls;
+  const auto& most = env.limits.address_connections;
+  if (most || !peer.address().is_loopback()) {
+    how.place = addresses->take(address_of(peer.address()), most.value_or(kAddressConnections));
+    how.over_limit = how.place == nullptr;
+    if (how.over_limit) env.counts.hit(Limit::kAddressConnections);
+  }
+  start(Socket(std::move(socket)), std::move(how));
+}
+
+void Listener::Impl::take(local::socket socket) { start(Socket(std::move(socket)), {}); }
+
+void Listener::Impl::start(Socket socket, ConnectionStart how) {
   ++env.counts.accepted;
-  error_code ignored;
-  socket.set_option(tcp::no_delay(true), ignored);  // fails on Unix sockets, which need it not
   const int open = env.counts.open.load();
-  const bool over = open >= env.limits.connections;
-  if (over) ++env.counts.refused;
+  if (open >= env.limits.connections) {
+    how.over_limit = true;
+    env.counts.hit(Limit::kConnections);
+  }
   if (open >= env.limits.connections + kPoliteRefusals) return;  // closes it
-  auto connection = start_connection(std::move(socket), env, over);
+  auto connection = start_connection(std::move(socket), env, std::move(how));
   const std::lock_guard lock(mutex);
   if (connections.size() > 2 * static_cast<size_t>(open) + 64) {
     connections.remove_if([](const auto& entry) { return entry.expired(); });
@@ -226,6 +289,7 @@ void Listener::Impl::run_io() {
 Listener::Listener(const ListenAddress& address, const ConnectionEnv& env, int io_threads)
     : impl_(std::make_unique<Impl>(env)) {
   impl_->threads = io_threads;
+  impl_->tls = address.tls;
   if (!address.host.empty()) impl_->listen_tcp(address.host, address.port);
   if (!address.unix_path.empty()) impl_->listen_unix(address.unix_path);
 }

@@ -14,7 +14,8 @@ namespace serval {
 struct ListenAddress {
   std::string host = "127.0.0.1";  // an address or a name; empty: no TCP
   int port = 8080;                 // 0: any free one
-  std::string unix_path;           // empty: no Unix socket
+  std::string unix_path;           // empty: no Unix socket; never under TLS
+  TlsContext* tls = nullptr;       // of the TCP port; outlives the listener; null: plain
 };
 
 class Listener {

@@ -1,10 +1,12 @@
-// HTTP requests and replies as plain values; no library's types, no sockets.
+// HTTP requests and replies as plain values; no sockets.
 #pragma once
 
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "server/http/body.h"
 
 namespace serval {
 
@@ -16,6 +18,7 @@ struct HttpRequest {
   std::string query;   // as sent
   HeaderList headers;  // names in lower case, in the order received
   std::string body;
+  BodyCharge body_charge;
   bool http11 = true;
   bool keep_alive = true;
 
