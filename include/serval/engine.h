@@ -6,6 +6,7 @@
 // the last events.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -52,10 +53,22 @@ struct ModelInfo {
   double load_ms = 0;
 };
 
+// Upper bounds of EngineStats::step_histogram in seconds; one more bucket holds the rest.
+inline constexpr std::array<double, 12> kStepSeconds = {0.001, 0.002, 0.005, 0.01, 0.02, 0.05,
+                                                        0.1,   0.2,   0.5,   1.0,  2.0,  5.0};
+
 struct EngineStats {  // one consistent-enough reading of atomics
   int running = 0, waiting = 0;
   int64_t kv_tokens_total = 0, kv_tokens_used = 0, kv_tokens_cached = 0;
+  // Since the load, all of what follows.
   uint64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, cancelled = 0;
+  uint64_t disk_cached_tokens = 0;  // of cached_tokens, those that came from kv_cache_dir
+  uint64_t rows = 0;                // computed: prompts, what preemption made repeat, decodes
+  uint64_t rows_after_cancel = 0;   // of these, in a step that a cancel of their request overtook
+  uint64_t preemptions = 0;
+  uint64_t step_us = 0, predicted_step_us = 0;
+  uint64_t weight_bytes = 0, kv_bytes = 0;                         // read by the steps, at least
+  std::array<uint64_t, kStepSeconds.size() + 1> step_histogram{};  // steps by time, not cumulative
 };
 
 // What one engine step did. Times are microseconds of the monotonic clock.

@@ -120,13 +120,14 @@ struct HeadParams {
   float softcap = 0.0F;  // > 0: c * tanh(logit / c), after scale
 };
 
-// Receives logits in slices of at most kMaxLogitSlice rows, in order of ForwardBatch::logit_rows.
-// Host memory, valid during the call only.
+// Receives logits and hidden states in slices of at most kMaxLogitSlice rows, in order of
+// ForwardBatch::logit_rows and hidden_rows. Host memory, valid during the call only.
 class LogitSink {
  public:
   virtual ~LogitSink() = default;
   virtual void logits(int first,
                       Tensor slice /*[n, vocab]*/) = 0;  // `first`: index into logit_rows
+  virtual void hidden(int /*first: index into hidden_rows*/, Tensor /*slice [n, d]*/) {}
 };
 
 struct BackendInfo {
@@ -173,7 +174,7 @@ class Backend {
   // act(linear(norm(x))).
   virtual void ffn_in(Tensor x, const Norm& norm, const Linear& linear, Activation activation,
                       Tensor h /*[rows, ff]*/) = 0;
-  // Logits of batch.logit_rows.
+  // norm(x) of batch.hidden_rows, then linear(norm(x)) of batch.logit_rows.
   virtual void head(Tensor x, const Norm& norm, const Linear& output, const HeadParams& params,
                     LogitSink& sink) = 0;
   virtual void end_step() = 0;

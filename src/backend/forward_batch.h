@@ -29,6 +29,8 @@ struct ForwardBatch {
   std::span<const RowSpan> spans;         // cover all rows, in order
   std::span<const BlockId> block_tables;  // per span: ceil((past + rows) / kBlockTokens) ids
   std::span<const int32_t> logit_rows;    // rows whose logits are wanted, ascending
+  std::span<const int32_t> hidden_rows =
+      {};  // rows whose hidden states after the last norm are wanted, ascending
   int rows() const { return static_cast<int>(tokens.size()); }
 };
 

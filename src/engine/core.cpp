@@ -12,6 +12,18 @@ double milliseconds(int64_t from_us, int64_t to_us) {
   return from_us < 0 || to_us < from_us ? 0.0 : static_cast<double>(to_us - from_us) / 1000.0;
 }
 
+// A stalled core looks again after so long where a sequence is not paused.
+constexpr int64_t kLookAgainUs = 10'000;
+
+// The vector that the sums of hidden states stand for.
+std::vector<float> pooled_values(const Sequence& s) {
+  const Generation& g = *s.generation;
+  const double scale = g.pooling == Pooling::kMean ? 1.0 / s.prompt_tokens : 1.0;
+  std::vector<float> out(g.pooled.size());
+  for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(g.pooled[i] * scale);
+  return out;
+}
+
 Timings timings(const Sequence& s, int64_t now_us) {
   const Generation& g = *s.generation;
   Timings t;
@@ -38,7 +50,8 @@ Core::Core(const CoreParts& parts, Clock clock, Post post, Counters& counters)
       clock_(std::move(clock)),
       post_(std::move(post)),
       counters_(counters),
-      steps_(parts.limits.spans) {}
+      steps_(parts.limits.spans),
+      traffic_(parts.traffic) {}
 
 void Core::add(SequencePtr sequence) {
   stalled_ = false;
@@ -52,9 +65,14 @@ void Core::pause(RequestId id, bool paused) {
   stalled_ = false;
 }
 
-void Core::cancel(RequestId id) {
+void Core::cancel(RequestId id, int64_t arrived_us) {
   Sequence* sequence = scheduler_.find(id);
   if (sequence == nullptr || sequence->ended()) return;
+  const Generation& g = *sequence->generation;
+  if (g.last_step == counters_.steps && g.last_step > 0 && arrived_us <= last_end_us_) {
+    counters_.rows_after_cancel.fetch_add(static_cast<uint64_t>(g.rows_in_last_step),
+                                          std::memory_order_relaxed);
+  }
   sequence->finished = FinishReason::kCancelled;
   sweep();
 }
@@ -69,29 +87,71 @@ void Core::fail_all(const Error& error) {
   sweep();
 }
 
+int64_t Core::wake_us() {
+  int64_t wake = INT64_MAX;
+  const int64_t soon = clock_() + kLookAgainUs;
+  scheduler_.for_each([&](const Sequence& s) {
+    const Generation& g = *s.generation;
+    wake = std::min({wake, g.end_before_us, g.started_us < 0 ? g.begin_before_us : INT64_MAX});
+    // It waits for what another began, and the scheduler lets nobody wait for ever.
+    if (!s.paused) wake = std::min(wake, soon);
+  });
+  return wake;
+}
+
+void Core::expire(int64_t now_us) {
+  bool any = false;
+  scheduler_.for_each([&](Sequence& s) {
+    Generation& g = *s.generation;
+    if (s.ended()) return;
+    if (g.started_us < 0 && now_us >= g.begin_before_us) {
+      const int64_t allowed = g.begin_before_us - g.submitted_us;
+      s.failed = Error(ErrorCode::kDeadline, "the request waited longer than the " +
+                                                 std::to_string(allowed / 1000) +
+                                                 " ms it allows; try again later");
+    } else if (now_us >= g.end_before_us) {
+      s.finished = FinishReason::kCancelled;
+      std::string rest = g.output.finish();
+      if (!rest.empty()) post_(g.outlet, TextDelta{std::move(rest), {}, {}});
+    }
+    any = any || s.ended();
+  });
+  if (any) sweep();
+}
+
 void Core::step() {
   const int64_t begin_us = clock_();
+  expire(begin_us);
   const StepPlan& plan = scheduler_.plan();
+  counters_.preemptions.fetch_add(static_cast<uint64_t>(plan.preempted), std::memory_order_relaxed);
   stalled_ = plan.rows == 0 && plan.preempted == 0;
   if (plan.rows > 0) {
+    counters_.steps.fetch_add(1, std::memory_order_relaxed);
     begin_record(plan, begin_us);
     note_started(plan);
     runner_.run(plan);
     scheduler_.commit();
-    for (const PlannedSpan& span : plan.spans) {
-      Sequence& s = *span.sequence;
-      if (s.failed) continue;
-      if (s.generation->sampled) {
-        take_token(s);
-      } else if (s.pending() == 0) {
-        s.finished = s.at_limit;  // the prompt was all that was asked for
-      }
-    }
-    counters_.steps.fetch_add(1, std::memory_order_relaxed);
-    steps_.current().end_us = clock_();
-    steps_.commit();
+    for (const PlannedSpan& span : plan.spans) advance(span);
+    end_record();
   }
   sweep();
+}
+
+// The outcome of one span's rows.
+void Core::advance(const PlannedSpan& span) {
+  Sequence& s = *span.sequence;
+  Generation& g = *s.generation;
+  if (s.failed) return;
+  if (g.progress && s.completion_tokens() == 0) {
+    const double elapsed = milliseconds(g.started_us, clock_());
+    post_(g.outlet, Progress{s.computed, s.prompt_tokens, s.cached_tokens, elapsed});
+  }
+  if (g.sampled) {
+    take_token(s);
+  } else if (s.pending() == 0) {
+    if (g.pooling != Pooling::kNone) post_(g.outlet, Pooled{pooled_values(s)});
+    s.finished = s.at_limit;  // the prompt was all that was asked for
+  }
 }
 
 void Core::begin_record(const StepPlan& plan, int64_t begin_us) {
@@ -105,14 +165,37 @@ void Core::begin_record(const StepPlan& plan, int64_t begin_us) {
   record.preempted = plan.preempted;
   record.blocks_used = blocks_.referenced();
   record.blocks_cached = blocks_.idle();
-  record.weight_bytes = record.kv_bytes = 0;
+  record.weight_bytes = traffic_.body_bytes;
+  record.kv_bytes = 0;
   record.spans.clear();
   for (const PlannedSpan& span : plan.spans) {
-    const Sequence& s = *span.sequence;
+    Sequence& s = *span.sequence;
+    s.generation->last_step = counters_.steps;
+    s.generation->rows_in_last_step = span.rows;
     const bool decode = s.completion_tokens() > 0 && s.pending() == 1;
     record.decode_rows += decode ? 1 : 0;
+    record.kv_bytes += traffic_.kv_bytes(s.computed, span.rows);
     record.spans.push_back({s.id, span.rows, s.computed, decode});
   }
+}
+
+void Core::end_record() {
+  StepRecord& record = steps_.current();
+  if (runner_.logit_rows() > 0) record.weight_bytes += traffic_.head_bytes;
+  record.end_us = last_end_us_ = clock_();
+  const int64_t spent = record.end_us - record.begin_us;
+  const auto add = [](std::atomic<uint64_t>& counter, auto amount) {
+    counter.fetch_add(static_cast<uint64_t>(amount), std::memory_order_relaxed);
+  };
+  add(counters_.rows, record.rows);
+  add(counters_.step_us, spent);
+  add(counters_.predicted_step_us, record.predicted_us);
+  add(counters_.weight_bytes, record.weight_bytes);
+  add(counters_.kv_bytes, record.kv_bytes);
+  const auto bucket =
+      std::lower_bound(kStepSeconds.begin(), kStepSeconds.end(), static_cast<double>(spent) * 1e-6);
+  add(counters_.step_histogram[static_cast<size_t>(bucket - kStepSeconds.begin())], 1);
+  steps_.commit();
 }
 
 void Core::note_started(const StepPlan& plan) {
@@ -125,6 +208,8 @@ void Core::note_started(const StepPlan& plan) {
                                       std::memory_order_relaxed);
     counters_.cached_tokens.fetch_add(static_cast<uint64_t>(s.cached_tokens),
                                       std::memory_order_relaxed);
+    counters_.disk_cached_tokens.fetch_add(static_cast<uint64_t>(s.disk_tokens),
+                                           std::memory_order_relaxed);
     post_(g.outlet, Started{s.prompt_tokens, s.cached_tokens, g.seed});
   }
 }

@@ -2,12 +2,14 @@
 // with a fake model and a simulated clock.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <functional>
 
 #include "engine/runner.h"
 #include "engine/scheduler.h"
 #include "engine/step_log.h"
+#include "engine/traffic.h"
 #include "serval/engine.h"
 
 namespace serval {
@@ -16,7 +18,9 @@ namespace serval {
 struct Counters {
   std::atomic<int> running{0}, waiting{0}, blocks_used{0}, blocks_cached{0};
   std::atomic<uint64_t> steps{0}, prompt_tokens{0}, cached_tokens{0}, completion_tokens{0},
-      cancelled{0};
+      cancelled{0}, disk_cached_tokens{0}, rows{0}, rows_after_cancel{0}, preemptions{0},
+      step_us{0}, predicted_step_us{0}, weight_bytes{0}, kv_bytes{0};
+  std::array<std::atomic<uint64_t>, kStepSeconds.size() + 1> step_histogram{};
 };
 
 struct CoreParts {
@@ -25,6 +29,7 @@ struct CoreParts {
   KvCache& kv;
   StepLimits limits;
   int vocab = 0;
+  StepTraffic traffic = {};
 };
 
 class Core {
@@ -35,13 +40,15 @@ class Core {
   Core(const CoreParts& parts, Clock clock, Post post, Counters& counters);
 
   void add(SequencePtr sequence);
-  void cancel(RequestId id);
+  void cancel(RequestId id, int64_t arrived_us);
   void pause(RequestId id, bool paused);
   void cancel_all();
   void fail_all(const Error& error);
   bool idle() const { return scheduler_.idle(); }
-  // The last step found nothing to compute, and nothing changed since.
+  // The last step found nothing to compute, and nothing changed since: there is nothing to do
+  // before wake_us().
   bool stalled() const { return stalled_; }
+  int64_t wake_us();  // INT64_MAX: not before a call
 
   void publish_counters();
 
@@ -57,7 +64,10 @@ class Core {
  private:
   void note_started(const StepPlan& plan);
   void begin_record(const StepPlan& plan, int64_t begin_us);
+  void end_record();
+  void advance(const PlannedSpan& span);
   void take_token(Sequence& sequence);
+  void expire(int64_t now_us);
   void emit_end(Sequence& sequence);
   void sweep();
 
@@ -69,6 +79,8 @@ class Core {
   Post post_;
   Counters& counters_;
   StepLog steps_;
+  StepTraffic traffic_;
+  int64_t last_end_us_ = 0;
   bool stalled_ = false;
 };
 

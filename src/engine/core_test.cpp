@@ -22,6 +22,8 @@ struct Answer {
   std::vector<TokenId> tokens;
   std::vector<TokenLogprob> logprobs;
   std::optional<Started> started;
+  std::vector<Progress> progress;
+  std::optional<Pooled> pooled;
   std::optional<Finished> finished;
   std::optional<Error> failed;
 };
@@ -34,7 +36,8 @@ class World {
         kv_(backend_, model.config(), KvType::kF32, blocks),
         input_(*tokenizer_, nullptr, "no template", limits.context),
         core(
-            {model, backend_, kv_, limits, kVocab}, [this] { return ++time_; },
+            {model, backend_, kv_, limits, kVocab, {1000, 100, 10, 1, 16}},
+            [this] { return ++now_us; },
             [this](const OutletPtr& outlet, Event event) { take(outlet->id, std::move(event)); },
             counters) {}
 
@@ -82,6 +85,11 @@ class World {
       a.text += delta->text;
       a.tokens.insert(a.tokens.end(), delta->tokens.begin(), delta->tokens.end());
       a.logprobs.insert(a.logprobs.end(), delta->logprobs.begin(), delta->logprobs.end());
+    } else if (auto* progress = std::get_if<Progress>(&event)) {
+      a.progress.push_back(*progress);
+    } else if (auto* pooled = std::get_if<Pooled>(&event)) {
+      EXPECT_FALSE(a.pooled);
+      a.pooled = *pooled;
     } else if (auto* finished = std::get_if<Finished>(&event)) {
       a.finished = *finished;
     } else if (auto* failed = std::get_if<Failed>(&event)) {
@@ -99,10 +107,10 @@ class World {
   KvCache kv_;
   std::unique_ptr<Tokenizer> tokenizer_ = fake::byte_tokenizer();
   Input input_;
-  int64_t time_ = 0;
   RequestId last_id_ = 0;
 
  public:
+  int64_t now_us = 0;  // each reading of the clock takes one
   Counters counters;
   std::map<RequestId, Answer> answers;
   bool muted = false;
@@ -292,9 +300,9 @@ TEST(Core, CancelTakesEffectBeforeTheNextStep) {
   const RequestId other = world.add(request);
   for (int i = 0; i < 5; ++i) world.step();
   const size_t tokens = world[id].tokens.size();
-  world.core.cancel(id);
+  world.core.cancel(id, 0);
   EXPECT_EQ(world[id].finished->reason, FinishReason::kCancelled);
-  world.core.cancel(12345);
+  world.core.cancel(12345, 0);
   world.run();
   EXPECT_EQ(world[id].tokens.size(), tokens);
   EXPECT_EQ(world[other].tokens.size(), 400U);
@@ -321,7 +329,7 @@ TEST(Core, APausedRequestGetsNoRowsAndKeepsItsKv) {
   const RequestId gone = world.add(greedy(prompt(40), 50));
   world.step();
   world.core.pause(gone, true);
-  world.core.cancel(gone);
+  world.core.cancel(gone, 0);
   EXPECT_EQ(world[gone].finished->reason, FinishReason::kCancelled);
   EXPECT_TRUE(world.core.idle());
 }
@@ -373,6 +381,166 @@ TEST(Core, KeepsTheLast1024Steps) {
   EXPECT_EQ(all.back().number, world.counters.steps);
   EXPECT_EQ(all.front().number, world.counters.steps - StepLog::kSteps + 1);
   EXPECT_EQ(world.core.steps().last(2).front().number, world.counters.steps - 1);
+}
+
+TEST(Core, TellsItsProgress) {
+  World world(64, {16, 8, 16, 512});
+  world.add(greedy(prompt(100), 1));
+  world.run();
+  Request request = greedy(prompt(100), 3);
+  request.prompt = prompt(100);
+  request.progress = true;
+  std::get<std::vector<TokenId>>(request.prompt)[70] = 3;
+  const RequestId id = world.add(request);
+  world.run();
+  const auto& progress = world[id].progress;
+  ASSERT_EQ(progress.size(), 3U);  // 64 cached tokens, then 36 in steps of 16
+  for (size_t i = 0; i < progress.size(); ++i) {
+    EXPECT_EQ(progress[i].computed, std::min(100, 64 + 16 * static_cast<int>(i + 1)));
+    EXPECT_EQ(progress[i].prompt_tokens, 100);
+    EXPECT_EQ(progress[i].cached_tokens, 64);
+    EXPECT_GT(progress[i].elapsed_ms, i == 0 ? 0 : progress[i - 1].elapsed_ms);
+  }
+}
+
+TEST(Core, DeadlinesEndWhatWaitsAndWhatRuns) {
+  World world(64, {64, 1, 64, 512});
+  Request endless = greedy(prompt(40), 400);
+  endless.ignore_eos = true;
+  endless.timeout_ms = 50;
+  const RequestId running = world.add(endless);
+  Request impatient = greedy(prompt(40, 1), 5);
+  impatient.queue_timeout_ms = 20;
+  const RequestId waiting = world.add(impatient);
+  Request patient = greedy(prompt(40, 2), 5);
+  patient.queue_timeout_ms = INT64_MAX;
+  const RequestId next = world.add(patient);
+  for (int i = 0; i < 10; ++i) world.step();
+  EXPECT_FALSE(world[waiting].failed);
+  world.now_us = 20'000;
+  world.step();
+  ASSERT_TRUE(world[waiting].failed);
+  EXPECT_EQ(world[waiting].failed->code(), ErrorCode::kDeadline);
+  EXPECT_NE(world[waiting].failed->message().find("20 ms"), std::string::npos);
+  EXPECT_FALSE(world[running].finished);
+  world.core.pause(running, true);
+  for (int i = 0; i < 3; ++i) world.step();  // the paused one yields its place
+  const size_t tokens = world[running].tokens.size();
+  EXPECT_EQ(tokens, 11U);
+  world.now_us = 50'000;
+  world.step();
+  ASSERT_TRUE(world[running].finished);
+  EXPECT_EQ(world[running].finished->reason, FinishReason::kCancelled);
+  EXPECT_EQ(world[running].tokens.size(), tokens);
+  world.run();
+  EXPECT_EQ(world[next].tokens, world.expected(prompt(40, 2), 5));
+}
+
+TEST(Core, AStalledCoreKnowsWhenToWake) {
+  World world;
+  Request request = greedy(prompt(40), 5);
+  request.timeout_ms = 30;
+  const RequestId id = world.add(request);
+  world.step();
+  EXPECT_FALSE(world.core.stalled());
+  world.core.pause(id, true);
+  world.step();
+  ASSERT_TRUE(world.core.stalled());
+  EXPECT_EQ(world.core.wake_us(), 30'000);
+  world.core.pause(id, false);
+  EXPECT_FALSE(world.core.stalled());
+}
+
+TEST(Core, CountsWhatStepsDid) {
+  World world(64, {64, 8, 64, 512});
+  const RequestId id = world.add(greedy(prompt(100), 3));
+  Request endless = greedy(prompt(10, 1), 400);
+  endless.ignore_eos = true;
+  const RequestId gone = world.add(endless);
+  while (!world[id].finished) world.step();
+  EXPECT_EQ(world.counters.steps, 4U);
+  EXPECT_EQ(world.counters.rows, 100U + 2 + 10 + 3);
+  // The first step ends within the long prompt, but the short one gets a token from it.
+  EXPECT_EQ(world.counters.weight_bytes, 4 * 1100U);
+  uint64_t kv = 0;
+  for (const int seen : {54, 10}) kv += 10 * seen + std::min(seen, 16 + seen - 1);
+  kv += 10 * 100 + std::min(100, 16 + 46 - 1) + 10 * 11 + 11;
+  kv += 10 * 101 + 16 + 10 * 12 + 12;
+  kv += 10 * 102 + 16 + 10 * 13 + 13;
+  EXPECT_EQ(world.counters.kv_bytes, kv);
+  EXPECT_GT(world.counters.step_us, 0U);
+  EXPECT_EQ(world.counters.step_histogram[0], 4U);
+  EXPECT_EQ(world.counters.rows_after_cancel, 0U);
+  world.core.cancel(gone, world.now_us);  // after the step's end
+  EXPECT_EQ(world.counters.rows_after_cancel, 0U);
+  const RequestId late = world.add(endless);
+  world.step();
+  world.core.cancel(late, world.now_us - 3);  // while the step ran
+  EXPECT_EQ(world.counters.rows_after_cancel, 10U);
+  EXPECT_TRUE(world.core.idle());
+}
+
+std::vector<float> expected_pooling(const std::vector<TokenId>& tokens, Pooling pooling) {
+  std::array<double, 4> sum = {};
+  const size_t first = pooling == Pooling::kLast ? tokens.size() - 1 : 0;
+  const size_t last = pooling == Pooling::kCls ? 0 : tokens.size() - 1;
+  for (size_t p = first; p <= last; ++p) {
+    const auto row = fake::FakeModel::hidden_state(std::span(tokens).first(p + 1));
+    for (size_t i = 0; i < 4; ++i) sum[i] += static_cast<double>(row[i]);
+  }
+  std::vector<float> out;
+  for (const double value : sum) {
+    out.push_back(static_cast<float>(value * (1.0 / static_cast<double>(last - first + 1))));
+  }
+  return out;
+}
+
+TEST(Core, PoolsHiddenStatesToTheLastBitInAnyCompany) {
+  for (const int blocks : {14, 64}) {  // the small pool preempts
+    for (const int rows : {7, 64}) {
+      World world(blocks, {rows, 6, rows, 320});
+      std::vector<RequestId> streams, pooled;
+      std::vector<Pooling> kinds;
+      for (int i = 0; i < 12; ++i) {
+        streams.push_back(world.add(greedy(prompt(30 + i, i), 60)));
+        Request request;
+        request.prompt = prompt(90, i / 3);
+        request.pooling = std::array{Pooling::kMean, Pooling::kLast, Pooling::kCls}[i % 3];
+        request.max_tokens = 100;  // means nothing here
+        kinds.push_back(request.pooling);
+        pooled.push_back(world.add(request));
+      }
+      world.run();
+      for (int i = 0; i < 12; ++i) {
+        EXPECT_EQ(world[streams[i]].tokens, world.expected(prompt(30 + i, i), 60));
+        const Answer& answer = world[pooled[i]];
+        ASSERT_TRUE(answer.pooled && answer.finished) << i;
+        EXPECT_EQ(answer.pooled->values, expected_pooling(prompt(90, i / 3), kinds[i])) << i;
+        EXPECT_EQ(answer.finished->reason, FinishReason::kStop);
+        EXPECT_EQ(answer.finished->usage.completion_tokens, 0);
+        EXPECT_TRUE(answer.tokens.empty());
+        if (kinds[i] != Pooling::kLast) {
+          EXPECT_EQ(answer.finished->usage.cached_tokens, 0);
+        }
+      }
+    }
+  }
+}
+
+TEST(Core, PoolingTheLastTokenStartsFromTheCache) {
+  World world;
+  world.add(greedy(prompt(100), 1));
+  world.run();
+  Request request;
+  request.prompt = prompt(100);
+  request.pooling = Pooling::kLast;
+  const RequestId last = world.add(request);
+  request.pooling = Pooling::kMean;
+  const RequestId mean = world.add(request);
+  world.run();
+  EXPECT_EQ(world[last].finished->usage.cached_tokens, 96);
+  EXPECT_EQ(world[mean].finished->usage.cached_tokens, 0);
+  EXPECT_EQ(world[last].pooled->values, expected_pooling(prompt(100), Pooling::kLast));
 }
 
 TEST(Core, OneRequestsFaultIsItsOwn) {
@@ -507,6 +675,11 @@ TEST(Core, RefusesWhatCanNeverRun) {
   refused([](Request& r) { r.sampling.temperature = NAN; }, "temperature");
   refused([](Request& r) { r.sampling.samplers = {"nonsense"}; }, "nonsense");
   refused([](Request& r) { r.sampling.logit_bias = {{kVocab, 1.0F}}; }, "logit_bias");
+  refused([](Request& r) { r.priority = 101; }, "priority");
+  refused([](Request& r) { r.tenant.resize(1025); }, "tenant");
+  refused([](Request& r) { r.cache_salt.resize(1025); }, "cache_salt");
+  refused([](Request& r) { r.queue_timeout_ms = -1; }, "queue_timeout_ms");
+  refused([](Request& r) { r.timeout_ms = -1; }, "timeout_ms");
   EXPECT_TRUE(world.core.idle());
 }
 

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <future>
 #include <map>
@@ -119,6 +120,15 @@ EngineStats Engine::stats() const {
 Result<RequestId> Engine::submit(Request request, EventSink sink) {
   return impl_->submit(std::move(request), std::move(sink), {});
 }
+  s.disk_cached_tokens = c.disk_cached_tokens;
+  s.rows = c.rows;
+  s.rows_after_cancel = c.rows_after_cancel;
+  s.preemptions = c.preemptions;
+  s.step_us = c.step_us;
+  s.predicted_step_us = c.predicted_step_us;
+  s.weight_bytes = c.weight_bytes;
+  s.kv_bytes = c.kv_bytes;
+  std::copy(c.step_histogram.begin(), c.step_histogram.end(), s.step_histogram.begin());
 
 void Engine::cancel(RequestId id) { impl_->thread.cancel(id); }
 void Engine::pause(RequestId id) { impl_->thread.pause(id, true); }

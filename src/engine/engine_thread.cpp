@@ -9,18 +9,24 @@
 #include <utility>
 
 namespace serval {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+int64_t now_us() {
+  return std::chrono::duration_cast<std::chrono::microseconds>(
+             SteadyClock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
 
 EngineThread::EngineThread(const CoreParts& parts, int max_queue)
     : max_queue_(max_queue),
       max_sequences_(parts.limits.spans),
       delivery_([this](RequestId id) { cancel(id); }),
       core_(
-          parts,
-          [] {
-            return std::chrono::duration_cast<std::chrono::microseconds>(
-                       std::chrono::steady_clock::now().time_since_epoch())
-                .count();
-          },
+          parts, now_us,
           [this](const OutletPtr& outlet, Event event) {
             delivery_.post(outlet, std::move(event));
           },
@@ -61,7 +67,7 @@ void EngineThread::post(Message message) {
   wake_.notify_one();
 }
 
-void EngineThread::cancel(RequestId id) { post(Cancel{id}); }
+void EngineThread::cancel(RequestId id) { post(Cancel{id, now_us()}); }
 
 void EngineThread::pause(RequestId id, bool paused) { post(Pause{id, paused}); }
 
@@ -85,8 +91,7 @@ void EngineThread::loop() {
     bool stopping = false;
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(
-          lock, [&] { return stopping_ || !inbox_.empty() || !(core_.idle() || core_.stalled()); });
+      sleep(lock);
       messages.swap(inbox_);
       // Before the lock opens, so that submit() never counts a request twice or not at all.
       counters_.waiting.fetch_add(std::exchange(inbox_sequences_, 0), std::memory_order_relaxed);
@@ -102,11 +107,25 @@ void EngineThread::loop() {
   }
 }
 
+void EngineThread::sleep(std::unique_lock<std::mutex>& lock) {
+  const auto called = [&] { return stopping_ || !inbox_.empty(); };
+  if (core_.idle()) {
+    wake_.wait(lock, called);
+  } else if (core_.stalled()) {
+    const int64_t until = core_.wake_us();
+    if (until == INT64_MAX) {
+      wake_.wait(lock, called);
+    } else {
+      wake_.wait_until(lock, SteadyClock::time_point(std::chrono::microseconds(until)), called);
+    }
+  }
+}
+
 void EngineThread::handle(Message& message) {
   if (auto* sequence = std::get_if<SequencePtr>(&message)) {
     core_.add(std::move(*sequence));
   } else if (const auto* cancel = std::get_if<Cancel>(&message)) {
-    core_.cancel(cancel->id);
+    core_.cancel(cancel->id, cancel->arrived_us);
   } else if (const auto* pause = std::get_if<Pause>(&message)) {
     core_.pause(pause->id, pause->paused);
   } else {

@@ -26,6 +26,7 @@ class EngineThread {
   RequestId next_id() { return next_id_.fetch_add(1, std::memory_order_relaxed); }
   // Error(kResourceExhausted) when too many requests wait already.
   Result<void> submit(SequencePtr sequence);
+  // Takes effect before the next step.
   void cancel(RequestId id);
   void pause(RequestId id, bool paused);
   // Runs the job between two steps and waits for it; rethrows what it throws.
@@ -38,6 +39,7 @@ class EngineThread {
  private:
   struct Cancel {
     RequestId id;
+    int64_t arrived_us;
   };
   struct Pause {
     RequestId id;
@@ -48,6 +50,7 @@ class EngineThread {
 
   void post(Message message);
   void loop();
+  void sleep(std::unique_lock<std::mutex>& lock);  // until there is something to do
   void handle(Message& message);
   void step();
 

@@ -67,6 +67,7 @@ inline ModelConfig fake_config(int vocab) {
   config.vocab_size = vocab;
   config.context_length = 4096;
   config.layers = config.kv_heads = config.head_dim = 1;
+  config.hidden_size = 4;
   return config;
 }
 
@@ -90,6 +91,17 @@ class FakeModel final : public Model {
     return static_cast<TokenId>(std::max_element(logits_.begin(), logits_.end()) - logits_.begin());
   }
 
+  // Of the last of these tokens.
+  static std::array<float, 4> hidden_state(std::span<const TokenId> tokens) {
+    uint64_t h = 2;
+    for (const TokenId token : tokens) h = mix(h, static_cast<uint64_t>(token) + 1);
+    std::array<float, 4> out;
+    for (size_t i = 0; i < out.size(); ++i) {
+      out[i] = static_cast<float>(mix(h, i) >> 40) * 0x1.0p-20F - 8.0F;
+    }
+    return out;
+  }
+
   void forward(Backend& backend, const ForwardBatch& batch, KvCache& kv, Workspace&,
                LogitSink& sink) const override {
     if (dynamic_cast<FakeBackend*>(&backend) == nullptr) return;  // the recording backend
@@ -107,9 +119,16 @@ class FakeModel final : public Model {
         slot(span, span.past + i) = batch.tokens[row];
       }
     }
-    size_t next_logit = 0;
+    size_t next_logit = 0, next_hidden = 0;
     for (const RowSpan& span : batch.spans) {
       for (int i = 0; i < span.rows; ++i) {
+        if (next_hidden < batch.hidden_rows.size() &&
+            batch.hidden_rows[next_hidden] == span.first_row + i) {
+          history_.clear();
+          for (int p = 0; p <= span.past + i; ++p) history_.push_back(slot(span, p));
+          std::array<float, 4> values = hidden_state(history_);
+          sink.hidden(static_cast<int>(next_hidden++), {values.data(), 1, 4, 4});
+        }
         if (next_logit == batch.logit_rows.size() ||
             batch.logit_rows[next_logit] != span.first_row + i) {
           continue;
@@ -123,6 +142,7 @@ class FakeModel final : public Model {
       }
     }
     SERVAL_CHECK(next_logit == batch.logit_rows.size());
+    SERVAL_CHECK(next_hidden == batch.hidden_rows.size());
   }
 
  private:

@@ -21,13 +21,19 @@ constexpr size_t kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 256;
 constexpr size_t kMaxStopTokens = 256;
 constexpr int kMaxLogprobs = 20;
+constexpr int kMaxPriority = 100;
+constexpr size_t kMaxLabelBytes = 1024;
 
-Error invalid(std::string message) { return {ErrorCode::kInvalidArgument, std::move(message)}; }
+// `param` names the field of the request at fault; empty: none in particular.
+Error invalid(std::string param, std::string message) {
+  return {ErrorCode::kInvalidArgument, std::move(message), std::move(param)};
+}
 
-Result<void> check_utf8(std::string_view what, std::string_view text) {
+Result<void> check_utf8(std::string_view param, std::string_view what, std::string_view text) {
   const size_t good = valid_utf8_prefix(text);
   if (good == text.size()) return {};
   return invalid(
+      std::string(param),
       fmt::format("{} is not valid UTF-8: byte {} cannot be part of a character", what, good));
 }
 
@@ -62,7 +68,8 @@ Result<boost::json::object> chat_variables(const ChatPrompt& chat, const Tokeniz
   boost::json::array messages;
   for (size_t i = 0; i < chat.messages.size(); ++i) {
     const ChatMessage& message = chat.messages[i];
-    const auto valid = check_utf8(fmt::format("messages[{}].content", i), message.content);
+    const std::string place = fmt::format("messages[{}].content", i);
+    const auto valid = check_utf8(place, place, message.content);
     if (!valid) return valid.error();
     messages.push_back(message_variables(message));
   }
@@ -71,7 +78,7 @@ Result<boost::json::object> chat_variables(const ChatPrompt& chat, const Tokeniz
   if (!chat.tools_json.empty()) {
     boost::system::error_code error;
     boost::json::value tools = boost::json::parse(chat.tools_json, error);
-    if (error || !tools.is_array()) return invalid("tools_json is not a JSON array");
+    if (error || !tools.is_array()) return invalid("tools", "tools_json is not a JSON array");
     if (!tools.as_array().empty()) out["tools"] = std::move(tools);
   }
   const Vocab& vocab = tokenizer.vocab();
@@ -83,6 +90,11 @@ Result<boost::json::object> chat_variables(const ChatPrompt& chat, const Tokeniz
 uint64_t draw_seed() {
   std::random_device device;
   return (uint64_t{device()} << 32) | device();
+}
+
+int64_t deadline(int64_t now_us, int64_t timeout_ms) {
+  if (timeout_ms <= 0 || timeout_ms > (INT64_MAX - now_us) / 1000) return INT64_MAX;
+  return now_us + timeout_ms * 1000;
 }
 
 void sort_unique(std::vector<TokenId>& ids) {
@@ -106,7 +118,7 @@ Result<std::vector<TextRun>> Input::render_runs(const ChatPrompt& chat) const {
     if (!parsed) return parsed.error();
     used = *parsed;
   }
-  if (used == nullptr) return invalid(template_problem_);
+  if (used == nullptr) return invalid("messages", template_problem_);
   auto variables = chat_variables(chat, tokenizer_);
   if (!variables) return variables.error();
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -122,7 +134,7 @@ Result<std::string> Input::render(const ChatPrompt& chat) const {
 Result<std::vector<TokenId>> Input::tokenize(const Prompt& prompt) const {
   if (const auto* tokens = std::get_if<std::vector<TokenId>>(&prompt)) return *tokens;
   if (const auto* text = std::get_if<TextPrompt>(&prompt)) {
-    if (auto valid = check_utf8("the prompt", text->text); !valid) return valid.error();
+    if (auto valid = check_utf8("prompt", "the prompt", text->text); !valid) return valid.error();
     return tokenizer_.encode(text->text, {text->parse_special, text->add_special});
   }
   auto runs = render_runs(std::get<ChatPrompt>(prompt));
@@ -139,60 +151,88 @@ Result<std::vector<TokenId>> Input::tokenize(const Prompt& prompt) const {
 Result<void> Input::check(const Request& r) const {
   if (auto ok = validate(r.sampling, tokenizer_.vocab().size()); !ok) return ok;
   if (r.max_tokens && *r.max_tokens < 0) {
-    return invalid(fmt::format("max_tokens is {}, but must not be negative", *r.max_tokens));
+    return invalid("max_tokens",
+                   fmt::format("max_tokens is {}, but must not be negative", *r.max_tokens));
   }
   if (r.min_tokens < 0 || (r.max_tokens && r.min_tokens > *r.max_tokens)) {
     return invalid(
+        "min_tokens",
         fmt::format("min_tokens is {}, but must be between 0 and max_tokens", r.min_tokens));
   }
   if (r.logprobs < 0 || r.logprobs > kMaxLogprobs) {
-    return invalid(
-        fmt::format("logprobs is {}, but must be between 0 and {}", r.logprobs, kMaxLogprobs));
+    return invalid("logprobs", fmt::format("logprobs is {}, but must be between 0 and {}",
+                                           r.logprobs, kMaxLogprobs));
   }
   if (r.stop.size() > kMaxStops) {
-    return invalid(
-        fmt::format("stop has {} strings, but at most {} are allowed", r.stop.size(), kMaxStops));
+    return invalid("stop", fmt::format("stop has {} strings, but at most {} are allowed",
+                                       r.stop.size(), kMaxStops));
   }
   for (const std::string& stop : r.stop) {
     if (stop.empty() || stop.size() > kMaxStopBytes) {
-      return invalid(fmt::format("stop: a string has {} bytes, but 1 to {} are allowed",
-                                 stop.size(), kMaxStopBytes));
+      return invalid("stop", fmt::format("stop: a string has {} bytes, but 1 to {} are allowed",
+                                         stop.size(), kMaxStopBytes));
     }
-    if (auto ok = check_utf8("stop: a string", stop); !ok) return ok;
+    if (auto ok = check_utf8("stop", "stop: a string", stop); !ok) return ok;
   }
   if (r.stop_tokens.size() > kMaxStopTokens) {
-    return invalid(fmt::format("stop_tokens has {} ids, but at most {} are allowed",
+    return invalid("stop_token_ids",
+                   fmt::format("stop_tokens has {} ids, but at most {} are allowed",
                                r.stop_tokens.size(), kMaxStopTokens));
   }
   const int vocab = tokenizer_.vocab().size();
   for (const TokenId id : r.stop_tokens) {
     if (id < 0 || id >= vocab) {
       return invalid(
+          "stop_token_ids",
           fmt::format("stop_tokens names token {}, but the vocabulary has {} tokens", id, vocab));
     }
   }
   return {};
 }
 
+Result<void> Input::check_sharing(const Request& r) const {
+  if (r.priority < -kMaxPriority || r.priority > kMaxPriority) {
+    return invalid("priority", fmt::format("priority is {}, but must be between {} and {}",
+                                           r.priority, -kMaxPriority, kMaxPriority));
+  }
+  const auto check_label = [](const char* field, const std::string& text) -> Result<void> {
+    if (text.size() <= kMaxLabelBytes) return {};
+    return invalid(field, fmt::format("{} has {} bytes, but at most {} are allowed", field,
+                                      text.size(), kMaxLabelBytes));
+  };
+  if (auto ok = check_label("tenant", r.tenant); !ok) return ok;
+  if (auto ok = check_label("cache_salt", r.cache_salt); !ok) return ok;
+  const auto check_time = [](const char* field, int64_t ms) -> Result<void> {
+    if (ms >= 0) return {};
+    return invalid(field, fmt::format("{} is {}, but must not be negative", field, ms));
+  };
+  if (auto ok = check_time("queue_timeout_ms", r.queue_timeout_ms); !ok) return ok;
+  return check_time("timeout_ms", r.timeout_ms);
+}
+
 Result<void> Input::check_prompt(const std::vector<TokenId>& tokens, const Request& r) const {
-  if (tokens.empty()) return invalid("the prompt is empty: it holds no token");
-  const bool generates = !r.max_tokens || *r.max_tokens > 0;
+  if (tokens.empty()) return invalid("prompt", "the prompt is empty: it holds no token");
+  const bool generates = r.pooling == Pooling::kNone && (!r.max_tokens || *r.max_tokens > 0);
   const size_t most = static_cast<size_t>(context_) - (generates ? 1 : 0);
   if (tokens.size() > most) {
-    return invalid(fmt::format(
-        "the prompt has {} tokens, but the context holds {}{}: shorten the prompt or raise the "
-        "context",
-        tokens.size(), context_, generates ? " and one must stay free for the answer" : ""));
+    return invalid(
+        "prompt",
+        fmt::format(
+            "the prompt has {} tokens, but the context holds {}{}: shorten the prompt or raise the "
+            "context",
+            tokens.size(), context_, generates ? " and one must stay free for the answer" : ""));
   }
   const int vocab = tokenizer_.vocab().size();
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] < 0 || tokens[i] >= vocab) {
-      return invalid(fmt::format("prompt token {} is {}, but the vocabulary has {} tokens", i,
+      return invalid("prompt",
+                     fmt::format("prompt token {} is {}, but the vocabulary has {} tokens", i,
                                  tokens[i], vocab));
     }
   }
   if (r.prompt_logits_from < 0) {
     return invalid(
+        "prompt_logits_from",
         fmt::format("prompt_logits_from is {}, but must not be negative", r.prompt_logits_from));
   }
   return {};
@@ -200,6 +240,7 @@ Result<void> Input::check_prompt(const std::vector<TokenId>& tokens, const Reque
 
 Result<SequencePtr> Input::prepare(Request r, OutletPtr outlet, int64_t now_us) const {
   if (auto ok = check(r); !ok) return ok.error();
+  if (auto ok = check_sharing(r); !ok) return ok.error();
   auto tokens = tokenize(r.prompt);
   if (!tokens) return tokens.error();
   if (auto ok = check_prompt(*tokens, r); !ok) return ok.error();
@@ -209,14 +250,20 @@ Result<SequencePtr> Input::prepare(Request r, OutletPtr outlet, int64_t now_us) 
   s->tokens = std::move(*tokens);
   s->prompt_tokens = s->known();
   s->length_limit = context_;
-  if (r.max_tokens && *r.max_tokens <= context_ - s->prompt_tokens) {
+  s->use_cache = r.use_cache;
+  s->reuse_limit = r.prompt_logits ? r.prompt_logits_from : INT_MAX;
+  if (r.pooling != Pooling::kNone) {
+    s->length_limit = s->prompt_tokens;
+    s->at_limit = FinishReason::kStop;
+    // Every position counts, so none may come from the cache; and what only such requests compute
+    // would drive useful beginnings out of it.
+    if (r.pooling != Pooling::kLast) s->use_cache = false;
+  } else if (r.max_tokens && *r.max_tokens <= context_ - s->prompt_tokens) {
     s->length_limit = s->prompt_tokens + *r.max_tokens;
     s->at_limit = FinishReason::kLength;
   }
   s->tokens.reserve(static_cast<size_t>(s->length_limit));
   s->blocks.reserve(static_cast<size_t>(s->length_limit / kBlockTokens) + 1);
-  s->use_cache = r.use_cache;
-  s->reuse_limit = r.prompt_logits ? r.prompt_logits_from : INT_MAX;
 
   const uint64_t seed = r.sampling.seed ? *r.sampling.seed : draw_seed();
   auto breakers = dry_breakers(r.sampling);
@@ -239,7 +286,11 @@ Result<SequencePtr> Input::prepare(Request r, OutletPtr outlet, int64_t now_us) 
   }
   g->prompt_logits = std::move(r.prompt_logits);
   g->next_scored = r.prompt_logits_from;
+  g->pooling = r.pooling;
+  g->progress = r.progress;
   g->submitted_us = now_us;
+  g->begin_before_us = deadline(now_us, r.queue_timeout_ms);
+  g->end_before_us = deadline(now_us, r.timeout_ms);
   s->generation = std::move(g);
   return s;
 }

@@ -32,6 +32,7 @@ class Input {
  private:
   Result<std::vector<TextRun>> render_runs(const ChatPrompt& chat) const;
   Result<void> check(const Request& request) const;
+  Result<void> check_sharing(const Request& request) const;
   Result<void> check_prompt(const std::vector<TokenId>& tokens, const Request& request) const;
   std::shared_ptr<const DryBreakers> dry_breakers(const SamplingParams& params) const;
 

@@ -199,6 +199,7 @@ LoadedModel load_everything(const EngineConfig& config) {
   out.limits.logit_rows = out.limits.rows;
   out.limits.context = pool.context;
   const ModelPlan plan = plan_model(*out.file, out.limits, type);
+  out.traffic = step_traffic(plan);
   check_memory(plan, static_cast<uint64_t>(pool.blocks) * plan.kv_block_bytes);
 
   // If the weights fail to load, the future's destructor still waits for the text.

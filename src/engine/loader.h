@@ -6,6 +6,7 @@
 #include <string>
 
 #include "backend/backend.h"
+#include "engine/traffic.h"
 #include "format/gguf.h"
 #include "model/kv_cache.h"
 #include "model/model.h"
@@ -25,6 +26,7 @@ struct LoadedModel {
   std::unique_ptr<Model> model;
   std::unique_ptr<KvCache> kv;
   StepLimits limits;
+  StepTraffic traffic;
   ModelInfo info;
 };
 

@@ -1,8 +1,11 @@
 // Rows whose logits are wanted: the last known token of a sequence that goes on, and prompt
-// positions that are scored. Sampling happens inside the sink, on the backend's own slice of
+// positions that are scored. Rows whose hidden states are wanted: what a pooled request has not
+// summed yet; sums go in order of position, so neither chunks nor preemption change a bit of them.
+// Sampling happens inside the sink, on the backend's own slice of
 // logits, so a step never holds [rows, vocab] floats at once.
 #include "engine/runner.h"
 
+#include <cmath>
 #include <exception>
 #include <string>
 
@@ -25,6 +28,20 @@ std::optional<Error> caught(const char* what, const Body& body) {
   }
 }
 
+bool pools(const Generation& g, const Sequence& s, int position) {
+  switch (g.pooling) {
+    case Pooling::kNone:
+      return false;
+    case Pooling::kMean:
+      return position >= g.next_pooled;
+    case Pooling::kLast:
+      return position + 1 == s.prompt_tokens;
+    case Pooling::kCls:
+      return position == 0 && g.next_pooled == 0;
+  }
+  return false;
+}
+
 }  // namespace
 
 Runner::Runner(const Model& model, Backend& backend, KvCache& kv, const StepLimits& limits,
@@ -39,6 +56,8 @@ Runner::Runner(const Model& model, Backend& backend, KvCache& kv, const StepLimi
   positions_.reserve(rows);
   logit_rows_.reserve(rows);
   uses_.reserve(rows);
+  hidden_rows_.reserve(rows);
+  pooled_.reserve(rows);
   spans_.reserve(static_cast<size_t>(limits.spans));
   scratch_.counts.resize(static_cast<size_t>(vocab));
 }
@@ -50,8 +69,10 @@ void Runner::run(const StepPlan& plan) {
   spans_.clear();
   block_tables_.clear();
   uses_.clear();
+  hidden_rows_.clear();
+  pooled_.clear();
   for (const PlannedSpan& span : plan.spans) add_span(span);
-  const ForwardBatch batch{tokens_, positions_, spans_, block_tables_, logit_rows_};
+  const ForwardBatch batch{tokens_, positions_, spans_, block_tables_, logit_rows_, hidden_rows_};
   workspace_.reset();
   const std::optional<Error> fault =
       caught("the step failed", [&] { model_.forward(backend_, batch, kv_, workspace_, *this); });
@@ -76,6 +97,10 @@ void Runner::add_span(const PlannedSpan& span) {
       logit_rows_.push_back(static_cast<int32_t>(tokens_.size()));
       uses_.push_back({&s, position, score, sample});
     }
+    if (pools(g, s, position)) {
+      hidden_rows_.push_back(static_cast<int32_t>(tokens_.size()));
+      pooled_.push_back({&s, position});
+    }
     tokens_.push_back(s.tokens[static_cast<size_t>(position)]);
     positions_.push_back(position);
   }
@@ -90,6 +115,31 @@ void Runner::logits(int first, Tensor slice) {
       row.sequence->failed = std::move(fault);
     }
   }
+}
+
+void Runner::hidden(int first, Tensor slice) {
+  for (int r = 0; r < slice.rows; ++r) {
+    const HiddenUse& row = pooled_[static_cast<size_t>(first + r)];
+    if (row.sequence->failed) continue;
+    const std::span<float> values(slice.row(r), static_cast<size_t>(slice.cols));
+    if (auto fault = caught("pooling failed", [&] { pool(row, values); })) {
+      row.sequence->failed = std::move(fault);
+    }
+  }
+}
+
+void Runner::pool(const HiddenUse& use, std::span<const float> values) {
+  Generation& g = *use.sequence->generation;
+  g.pooled.resize(values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i])) {
+      throw Error(ErrorCode::kInternal,
+                  "the model computed a hidden state that is not finite at position " +
+                      std::to_string(use.position));
+    }
+    g.pooled[i] += static_cast<double>(values[i]);
+  }
+  g.next_pooled = use.position + 1;
 }
 
 void Runner::use(const LogitUse& use, std::span<float> logits) {

@@ -45,7 +45,17 @@ struct Generation {
   std::optional<TokenId> sampled;
   TokenLogprob logprob;  // when logprobs > 0
 
+  // Sums of the hidden states of positions below next_pooled, in order.
+  Pooling pooling = Pooling::kNone;
+  std::vector<double> pooled;
+  int next_pooled = 0;
+
+  bool progress = false;
+  int rows_in_last_step = 0;
+  uint64_t last_step = 0;  // in which rows were computed for it
+
   int64_t submitted_us = 0, started_us = -1, first_token_us = -1, last_token_us = -1;
+  int64_t begin_before_us = INT64_MAX, end_before_us = INT64_MAX;  // deadlines
 };
 
 class Core;
@@ -64,6 +74,7 @@ struct Sequence {
 
   int computed = 0;
   int cached_tokens = 0;  // of the prompt, taken from the cache at first admission
+  int disk_tokens = 0;    // of these, read from disk
   int preemptions = 0;
   bool paused = false;  // gets no rows and secures no blocks
   BlockTable blocks;

@@ -14,12 +14,15 @@ constexpr size_t kMaxBreakers = 64;
 constexpr size_t kMaxBreakerBytes = 40;
 constexpr size_t kMaxSamplers = 32;
 
-Error invalid(std::string message) { return {ErrorCode::kInvalidArgument, std::move(message)}; }
+Error invalid(std::string_view param, std::string message) {
+  return {ErrorCode::kInvalidArgument, std::move(message), std::string(param)};
+}
 
 Result<void> check(const Parameter& parameter, const SamplingParams& params) {
   const double value = parameter.get(params);
   if (std::isfinite(value) && value >= parameter.minimum && value <= parameter.maximum) return {};
-  return invalid(fmt::format("{} is {}, but must be between {} and {}", parameter.name, value,
+  return invalid(parameter.name,
+                 fmt::format("{} is {}, but must be between {} and {}", parameter.name, value,
                              parameter.minimum, parameter.maximum));
 }
 
@@ -34,14 +37,14 @@ std::string sampler_names() {
 
 Result<void> check_names(const SamplingParams& params) {
   if (params.samplers.size() > kMaxSamplers) {
-    return invalid(fmt::format("samplers names {} samplers, but at most {} are allowed",
-                               params.samplers.size(), kMaxSamplers));
+    return invalid("samplers", fmt::format("samplers names {} samplers, but at most {} are allowed",
+                                           params.samplers.size(), kMaxSamplers));
   }
   for (const std::string& name : params.samplers) {
     const Processor* found = find_processor(name);
     if (found == nullptr || found->stage == Stage::kFirst || found->stage == Stage::kLast) {
-      return invalid(fmt::format("samplers: \"{}\" is not a sampler; known are {}",
-                                 name.substr(0, 40), sampler_names()));
+      return invalid("samplers", fmt::format("samplers: \"{}\" is not a sampler; known are {}",
+                                             name.substr(0, 40), sampler_names()));
     }
   }
   return {};
@@ -49,27 +52,32 @@ Result<void> check_names(const SamplingParams& params) {
 
 Result<void> check_lists(const SamplingParams& params, int vocab_size) {
   if (params.logit_bias.size() > kMaxBias) {
-    return invalid(fmt::format("logit_bias has {} entries, but at most {} are allowed",
+    return invalid("logit_bias",
+                   fmt::format("logit_bias has {} entries, but at most {} are allowed",
                                params.logit_bias.size(), kMaxBias));
   }
   for (const auto& [id, bias] : params.logit_bias) {
     if (id < 0 || id >= vocab_size) {
-      return invalid(fmt::format("logit_bias names token {}, but the vocabulary has {} tokens", id,
+      return invalid("logit_bias",
+                     fmt::format("logit_bias names token {}, but the vocabulary has {} tokens", id,
                                  vocab_size));
     }
     // Minus infinity bans a token; the other special values would poison the whole row.
     if (std::isnan(bias) || bias > 1e6F) {
-      return invalid(fmt::format("logit_bias of token {} is {}, but must be at most 1000000", id,
+      return invalid("logit_bias",
+                     fmt::format("logit_bias of token {} is {}, but must be at most 1000000", id,
                                  static_cast<double>(bias)));
     }
   }
   if (params.dry_sequence_breakers.size() > kMaxBreakers) {
-    return invalid(fmt::format("dry_sequence_breakers has {} entries, but at most {} are allowed",
+    return invalid("dry_sequence_breakers",
+                   fmt::format("dry_sequence_breakers has {} entries, but at most {} are allowed",
                                params.dry_sequence_breakers.size(), kMaxBreakers));
   }
   for (const std::string& text : params.dry_sequence_breakers) {
     if (text.empty() || text.size() > kMaxBreakerBytes) {
       return invalid(
+          "dry_sequence_breakers",
           fmt::format("dry_sequence_breakers: an entry has {} bytes, but 1 to {} are allowed",
                       text.size(), kMaxBreakerBytes));
     }
@@ -116,7 +124,7 @@ Result<void> validate(const SamplingParams& params, int vocab_size) {
     if (auto ok = check(parameter, params); !ok) return ok;
   }
   if (params.mirostat == 1) {
-    return invalid("mirostat is 1, but only 0 (off) and 2 (version 2) are implemented");
+    return invalid("mirostat", "mirostat is 1, but only 0 (off) and 2 (version 2) are implemented");
   }
   if (auto ok = check_names(params); !ok) return ok;
   return check_lists(params, vocab_size);

@@ -105,6 +105,7 @@ class CpuBackend final : public Backend {
   // Calls each(part, panel) for this worker's share of the matrix.
   template <typename Each>
   void for_panels(int worker, const PackedLinear& linear, int rows, const Each& each);
+  void hand_out_hidden(Tensor x, const Norm& norm, LogitSink& sink);
   void finish_head(const Finish& finish, const RowSpan& span, int row, int kv_head);
   void plan_attention(const Tensor& q, const KvView& view, const KvLayer& kv,
                       const AttentionParams& params, const Tensor& o);

@@ -330,8 +330,26 @@ void CpuBackend::ffn_in(Tensor x, const Norm& norm, const Linear& linear, Activa
   });
 }
 
+void CpuBackend::hand_out_hidden(Tensor x, const Norm& norm, LogitSink& sink) {
+  const int total = static_cast<int>(batch_.hidden_rows.size());
+  for (int first = 0; first < total; first += kMaxLogitSlice) {
+    const int rows = std::min(kMaxLogitSlice, total - first);
+    logits_.reserve(static_cast<size_t>(rows) * static_cast<size_t>(x.cols) * sizeof(float));
+    const Tensor hidden{logits_.as<float>(), rows, x.cols, x.cols};
+    team_.run([&](int worker) {
+      const Range range = split(rows, worker, team_.size());
+      for (int r = range.first; r < range.end; ++r) {
+        kernels_.norm(x.row(batch_.hidden_rows[static_cast<size_t>(first + r)]), x.cols,
+                      job_of(norm), hidden.row(r));
+      }
+    });
+    sink.hidden(first, hidden);
+  }
+}
+
 void CpuBackend::head(Tensor x, const Norm& norm, const Linear& output, const HeadParams& params,
                       LogitSink& sink) {
+  hand_out_hidden(x, norm, sink);
   const PackedLinear& matrix = packed(output);
   const int vocab = matrix.out_features();
   const int total = static_cast<int>(batch_.logit_rows.size());

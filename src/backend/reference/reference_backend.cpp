@@ -186,6 +186,7 @@ class ReferenceBackend final : public Backend {
   struct Values {
     Values(int row_count, int col_count)
         : cols(col_count), data(static_cast<size_t>(row_count) * static_cast<size_t>(col_count)) {}
+    int rows() const { return static_cast<int>(data.size()) / cols; }
     float* row(int r) { return data.data() + static_cast<size_t>(r) * static_cast<size_t>(cols); }
     int cols;
     std::vector<float> data;
@@ -366,14 +367,22 @@ void ReferenceBackend::ffn_in(Tensor x, const Norm& norm, const Linear& linear,
 
 void ReferenceBackend::head(Tensor x, const Norm& norm, const Linear& output,
                             const HeadParams& params, LogitSink& sink) {
-  const std::span<const int32_t> wanted = batch_->logit_rows;
-  for (size_t first = 0; first < wanted.size(); first += kMaxLogitSlice) {
-    const int count = static_cast<int>(std::min<size_t>(kMaxLogitSlice, wanted.size() - first));
-    Values normed(count, x.cols);
-    for (int r = 0; r < count; ++r) {
+  const auto normed_slice = [&](std::span<const int32_t> wanted, size_t first) {
+    Values normed(static_cast<int>(std::min<size_t>(kMaxLogitSlice, wanted.size() - first)),
+                  x.cols);
+    for (int r = 0; r < normed.rows(); ++r) {
       const int row = wanted[first + static_cast<size_t>(r)];
       scalar::norm(norm, x.row(row), normed.row(r), x.cols);
     }
+    return normed;
+  };
+  for (size_t first = 0; first < batch_->hidden_rows.size(); first += kMaxLogitSlice) {
+    Values normed = normed_slice(batch_->hidden_rows, first);
+    sink.hidden(static_cast<int>(first), Tensor{normed.row(0), normed.rows(), x.cols, x.cols});
+  }
+  for (size_t first = 0; first < batch_->logit_rows.size(); first += kMaxLogitSlice) {
+    Values normed = normed_slice(batch_->logit_rows, first);
+    const int count = normed.rows();
     Values y = multiply(static_cast<const ReferenceLinear&>(output), std::move(normed), count);
     for (float& logit : y.data) {
       const double scaled = static_cast<double>(logit) * static_cast<double>(params.scale);
