@@ -29,6 +29,8 @@ std::string directory_of(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+}  // namespace
+
 void sync_directory(const std::string& directory) {
   const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) {
@@ -45,8 +47,6 @@ void sync_directory(const std::string& directory) {
     throw Error(ErrorCode::kIo, directory + ": fsync failed: " + system_message(error));
   }
 }
-
-}  // namespace
 
 File::File(std::string path, int descriptor, uint64_t size)
     : path_(std::move(path)), descriptor_(descriptor), size_(size) {}

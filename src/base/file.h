@@ -37,6 +37,9 @@ class File final : public ByteSource {
   uint64_t size_ = 0;
 };
 
+// Makes what was renamed, created or deleted in the directory durable.
+void sync_directory(const std::string& directory);
+
 std::string read_text_file(const std::string& path, uint64_t max_bytes);
 
 // Writes a file that appears under its name complete or not at all: a temporary file beside it,

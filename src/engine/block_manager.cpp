@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "base/check.h"
-#include "engine/xxh64.h"
+#include "base/xxh64.h"
 
 namespace serval {
 namespace {
@@ -156,7 +156,7 @@ void BlockManager::publish(BlockTable& table, int index, std::span<const TokenId
   block.next = std::exchange(bucket(hash), id);
   block.sibling = std::exchange(first_child(parent), id);
   if (block.sibling >= 0) at(block.sibling).sibling_before = id;
-  if (hook_) hook_({id, hash, parent_hash, domain, block.tokens});
+  if (hook_) hook_({id, parent, hash, parent_hash, domain, block.tokens});
 }
 
 void BlockManager::release(BlockTable& table) {

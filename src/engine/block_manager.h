@@ -34,7 +34,7 @@ CacheDomain cache_domain(std::string_view tenant, std::string_view cache_salt);
 
 // A block whose content can be found from now on.
 struct PublishedBlock {
-  BlockId block = -1;
+  BlockId block = -1, parent = -1;     // parent -1: the first of a chain
   uint64_t hash = 0, parent_hash = 0;  // parent_hash of a first block: its domain's
   CacheDomain domain = 0;
   std::span<const TokenId> tokens;  // [32]

@@ -11,7 +11,7 @@
 #include "base/check.h"
 #include "base/checked.h"
 #include "base/quoted.h"
-#include "engine/xxh64.h"
+#include "base/xxh64.h"
 
 namespace serval {
 namespace {

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "engine/xxh64.h"
+#include "base/xxh64.h"
 
 namespace serval {
 namespace {

@@ -1,5 +1,5 @@
 // Four lanes eat stripes of 32 bytes; the rest is mixed in by 8, 4 and 1 bytes. Little-endian.
-#include "engine/xxh64.h"
+#include "base/xxh64.h"
 
 #include <algorithm>
 #include <bit>
