@@ -1,0 +1,1 @@
+"""What bench/grid and bench/compare.py are made of."""
