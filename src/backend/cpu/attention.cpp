@@ -13,7 +13,6 @@ namespace serval::cpu {
 namespace {
 
 constexpr int kJobQueries = 32;   // rows x heads of one job: enough to share the expanded tiles
-constexpr int kMaxQueries = 128;  // a group may be larger than kJobQueries
 
 int segments_until(int position) { return position / kSegmentTokens + 1; }
 

@@ -14,6 +14,8 @@
 
 namespace serval::cpu {
 
+constexpr int kMaxQueries = 128;  // of one attention job: rows x heads of a group
+
 // cos and sin of the step's rows, [rows][dims / 2] each, filled by begin_step.
 struct RopeTable {
   RopeSpec spec;

@@ -11,5 +11,7 @@ namespace serval {
 // the environment variable SERVAL_FORCE_ISA overrides). Throws Error(kInvalidArgument /
 // kUnsupported).
 std::unique_ptr<Backend> create_cpu_backend(const BackendOptions& options);
+// A ScratchBytes function; `threads` <= 0: all usable cores.
+size_t cpu_scratch_bytes(const ScratchNeeds& needs, const StepLimits& limits, int threads);
 
 }  // namespace serval

@@ -136,4 +136,21 @@ namespace serval {
 std::unique_ptr<Backend> create_cpu_backend(const BackendOptions& options) {
   return std::make_unique<cpu::CpuBackend>(options);
 }
+
+// What reserve() makes and steps write to; it reserves more address space than that.
+size_t cpu_scratch_bytes(const ScratchNeeds& needs, const StepLimits& limits, int threads) {
+  const auto rows = static_cast<size_t>(limits.rows);
+  const auto features = static_cast<size_t>(needs.features);
+  // Per 32 values: bytes, scale, spike and sums of the halves.
+  const size_t quantized = features + features / cpu::kChunk * (4 + 16 + 8);
+  const size_t row_bytes = quantized + (needs.float_weights ? features : 0) * sizeof(float) +
+                           static_cast<size_t>(needs.outputs) * sizeof(float) +
+                           static_cast<size_t>(needs.rotations) * 2 * sizeof(float);
+  const size_t worker_bytes =
+      (features + 16) * sizeof(float) + cpu::panel_scratch_bytes(needs.features) +
+      2 * rows * cpu::kPanelRows * sizeof(float) +
+      cpu::attention_scratch_floats(cpu::kMaxQueries, needs.head_dim) * sizeof(float);
+  const auto workers = static_cast<size_t>(threads > 0 ? threads : cpu::usable_cores());
+  return rows * row_bytes + workers * worker_bytes;
+}
 }  // namespace serval
