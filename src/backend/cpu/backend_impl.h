@@ -38,6 +38,12 @@ class CpuRope final : public Rope {
   std::shared_ptr<RopeTable> table_;
 };
 
+struct PanelRef {
+  const PackedPart* part = nullptr;  // null: none
+  int index = 0;
+  const uint8_t* data() const { return part == nullptr ? nullptr : part->panel(index); }
+};
+
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(const BackendOptions& options);
@@ -68,7 +74,7 @@ class CpuBackend final : public Backend {
   // Memory of one worker, on its own pages.
   struct Worker {
     Scratch row;        // one normalised row
-    Scratch panel;      // an unpacked panel
+    Scratch panel;      // two unpacked panels
     Scratch out;        // two [rows][16] results
     Scratch attention;  // AttentionJob::scratch
   };
@@ -98,15 +104,16 @@ class CpuBackend final : public Backend {
   void prepare(int worker, const Tensor& x, const int32_t* row_ids, const Norm* norm,
                const Activations& to);
   void prepare_row(const float* x, int row, const Norm* norm, const Activations& to, float* buffer);
-  // All rows times one panel, plus bias: [rows][16] in one of the worker's two result slots.
-  const float* multiply(int worker, int slot, const PackedPart& part, int panel,
-                        const Activations& activations);
+  // All rows times one or two panels, plus bias: [panel][rows][16] in the worker's memory.
+  const float* multiply(int worker, const Activations& activations, const PanelRef& panel,
+                        const PanelRef& second);
   // Calls each(i) for this worker's share of 0 .. count - 1.
   template <typename Each>
   void for_units(int worker, int count, int rows, const Each& each);
-  // Calls each(part, panel) for this worker's share of the matrix.
+  // Calls each(part, panel, its product [rows][16]) for this worker's share of the matrix.
   template <typename Each>
-  void for_panels(int worker, const PackedLinear& linear, int rows, const Each& each);
+  void for_panels(int worker, const PackedLinear& linear, const Activations& activations,
+                  const Each& each);
   void hand_out_hidden(Tensor x, const Norm& norm, LogitSink& sink);
   void finish_head(const Finish& finish, const RowSpan& span, int row, int kv_head);
   void plan_attention(const Tensor& q, const KvView& view, const KvLayer& kv,

@@ -64,7 +64,7 @@ const KernelTable& choose_kernels(std::string_view name) {
               "no kernel set is called \"" + std::string(name) + "\"; known: " + names);
 }
 
-size_t panel_scratch_bytes(int k) { return (static_cast<size_t>(k) / 32 + 1) * (512 + 4 * 64); }
+size_t panel_scratch_bytes(int k) { return 2 * (static_cast<size_t>(k) / 32 + 1) * (512 + 4 * 64); }
 
 size_t attention_partial_floats(int head_dim) {
   return 16 + (static_cast<size_t>(head_dim) + 15) / 16 * 16;

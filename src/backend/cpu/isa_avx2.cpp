@@ -31,6 +31,7 @@ using U8 = I32;
 static constexpr const char* kTableName = "avx2";
 static constexpr const char* kNumericsId = "cpu-avx2-2";
 static constexpr int kGroupTokens = 2;
+static constexpr int kBulkTile = kTileTokens;
 static constexpr int kWideBias = 128;
 
 // ---- 16 floats
@@ -227,6 +228,7 @@ static SERVAL_INLINE U8 lookup_line(const uint8_t* table, U8 index) {
 template <bool kWide>
 struct DotWeights {
   U8 size, sign;
+  DotWeights() = default;
   SERVAL_INLINE explicit DotWeights(U8 bytes) : size(bytes), sign(bytes) {
     if (!kWide) return;
     const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));

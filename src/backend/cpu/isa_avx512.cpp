@@ -27,6 +27,7 @@ using U8 = __m512i;
 static constexpr const char* kTableName = "avx512-vnni";
 static constexpr const char* kNumericsId = "cpu-avx512-2";
 static constexpr int kGroupTokens = 8;
+static constexpr int kBulkTile = 6;  // two panels and six tokens fill the 32 registers
 static constexpr int kWideBias = 0;  // dot() takes bytes up to 255 as they are
 
 // ---- 16 floats
@@ -140,11 +141,15 @@ static SERVAL_INLINE U8 lookup_line(const uint8_t* table, U8 index) {
 template <bool kWide>
 struct DotWeights {
   U8 line;
+  DotWeights() = default;
   SERVAL_INLINE explicit DotWeights(U8 bytes) : line(bytes) {}
   SERVAL_INLINE void dot(I32& sum, const int8_t* a) const {
     asm("vpdpbusd %2%{1to16%}, %1, %0"
         : "+v"(sum)
         : "v"(line), "m"(*reinterpret_cast<const int32_t*>(a)));
+  }
+  SERVAL_INLINE void dot(I32& sum, I32 a) const {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(line), "v"(a));
   }
 };
 

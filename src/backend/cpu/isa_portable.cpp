@@ -24,6 +24,7 @@ struct U8 {
 static constexpr const char* kTableName = "portable";
 static constexpr const char* kNumericsId = "cpu-portable-2";
 static constexpr int kGroupTokens = 2;
+static constexpr int kBulkTile = kTileTokens;
 static constexpr int kWideBias = 0;
 
 template <typename Vector, typename Each>
@@ -245,7 +246,8 @@ static SERVAL_INLINE U8 lookup_line(const uint8_t* table, const U8& index) {
 // sum[row] += dot of the row's four bytes with four activations.
 template <bool kWide>
 struct DotWeights {
-  const U8& line;
+  U8 line;
+  DotWeights() = default;
   SERVAL_INLINE explicit DotWeights(const U8& bytes) : line(bytes) {}
   SERVAL_INLINE void dot(I32& sum, const int8_t* a) const {
     for (int i = 0; i < 16; ++i) {

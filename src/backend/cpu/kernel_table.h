@@ -13,7 +13,8 @@
 namespace serval::cpu {
 
 constexpr int kPanelRows = 16;   // output rows per weight panel
-constexpr int kTileTokens = 8;   // tokens per activation tile
+constexpr int kTileTokens = 8;   // tokens per activation tile, at most
+constexpr int kFewRows = 16;     // more rows use KernelTable::bulk_tile and two panels at once
 constexpr int kChunk = 32;       // k per integer-exact dot product and per activation scale
 constexpr int kFormats = 16;     // indexed like DType
 constexpr int kMaxPlanes = 3;    // distinct planes that the parts of one Linear can need
@@ -35,8 +36,8 @@ struct PlaneSpec {
   bool min;
 };
 
-// Quantised rows are grouped in tiles of kTileTokens (the last tile may hold fewer, `nr`). A tile
-// is one block of memory; with nr tokens its arrays begin at nr * the offsets below:
+// Quantised rows are grouped in tiles (the last tile may hold fewer tokens, `nr`). A tile is one
+// block of memory; with nr tokens its arrays begin at nr * the offsets below:
 //   int8  q[k/4][nr][4]         broadcast four at a time
 //   f32   scale[k/32][nr]
 //   i32   spike[k/32][4][nr]    the largest value's multiple of 128: byte offset of its line in the
@@ -57,17 +58,19 @@ struct ActivationLayout {
 struct Activations {
   ActivationLayout layout;
   int rows;
+  int tile;            // tokens of every tile but the last
   uint8_t* quantized;  // null when no part needs it
   float* raw;          // null when no part needs it
 };
 
-// One panel times all rows: out[row][16].
+// One panel, or two of the same shape and format, times all rows: out[panel][row][16].
 struct PanelJob {
   const uint8_t* panel;
+  const uint8_t* second;  // or null
   const Activations* activations;
   int plane;         // index into layout.plane, or -1
-  uint8_t* scratch;  // scratch_bytes(k) bytes, 64-aligned: the unpacked panel
-  float* out;        // [rows][16], 64-aligned
+  uint8_t* scratch;  // panel_scratch_bytes(k) bytes, 64-aligned: the unpacked panels
+  float* out;        // 64-aligned
 };
 
 struct NormJob {
@@ -117,6 +120,7 @@ struct KernelTable {
   const char* name;
   const char* numerics_id;
   PlaneSpec plane[kFormats];
+  int bulk_tile;  // tokens per tile when there are more than kFewRows rows
   // Weights.
   void (*multiply[kFormats])(const PanelJob& job);
   void (*decode_row[kFormats])(const uint8_t* panel, int k, int row, float* out);

@@ -31,9 +31,12 @@ int valid_columns(const PackedPart& part, int panel) {
   return std::min(kPanelRows, part.rows - panel * kPanelRows);
 }
 
-void add_bias(const PackedPart& part, int panel, int rows, float* values) {
-  if (part.bias.empty()) return;
-  const float* bias = part.bias.data() + static_cast<ptrdiff_t>(panel) * kPanelRows;
+// Panels that are multiplied at once: with few rows, one keeps the stream from memory simple.
+int panels_at_once(int rows) { return rows > kFewRows ? 2 : 1; }
+
+void add_bias(const PanelRef& panel, int rows, float* values) {
+  if (panel.part == nullptr || panel.part->bias.empty()) return;
+  const float* bias = panel.part->bias.data() + static_cast<ptrdiff_t>(panel.index) * kPanelRows;
   for (int r = 0; r < rows; ++r) {
     for (int i = 0; i < kPanelRows; ++i) values[r * kPanelRows + i] += bias[i];
   }
@@ -59,6 +62,7 @@ Activations CpuBackend::activations_for(const PackedLinear& linear, int rows) co
   Activations to;
   to.layout = linear.layout();
   to.rows = rows;
+  to.tile = rows > kFewRows ? kernels_.bulk_tile : kTileTokens;
   to.quantized = linear.needs_quantized() ? quantized_.as<uint8_t>() : nullptr;
   to.raw = linear.needs_raw() ? raw_.as<float>() : nullptr;
   return to;
@@ -71,8 +75,8 @@ void CpuBackend::prepare_row(const float* x, int row, const Norm* norm, const Ac
     kernels_.norm(x, k, job_of(*norm), buffer);
     x = buffer;
   }
-  const int first = row / kTileTokens * kTileTokens;
-  const int nr = std::min(kTileTokens, to.rows - first);
+  const int first = row / to.tile * to.tile;
+  const int nr = std::min(to.tile, to.rows - first);
   if (to.quantized != nullptr) {
     kernels_.quantize(x, to.layout,
                       to.quantized + static_cast<size_t>(first) * to.layout.token_bytes, nr,
@@ -93,13 +97,24 @@ void CpuBackend::prepare(int worker, const Tensor& x, const int32_t* row_ids, co
   }
 }
 
-const float* CpuBackend::multiply(int worker, int slot, const PackedPart& part, int panel,
-                                  const Activations& activations) {
+const float* CpuBackend::multiply(int worker, const Activations& activations, const PanelRef& panel,
+                                  const PanelRef& second) {
   Worker& own = workers_[static_cast<size_t>(worker)];
-  float* out = own.out.as<float>() + static_cast<ptrdiff_t>(slot) * activations.rows * kPanelRows;
-  const PanelJob job{part.panel(panel), &activations, part.plane, own.panel.as<uint8_t>(), out};
-  kernels_.multiply[static_cast<size_t>(part.type)](job);
-  add_bias(part, panel, activations.rows, out);
+  float* out = own.out.as<float>();
+  float* second_out = out + static_cast<ptrdiff_t>(activations.rows) * kPanelRows;
+  const auto run = [&](const PanelRef& a, const PanelRef& b, float* to) {
+    const PanelJob job{a.data(), b.data(), &activations, a.part->plane, own.panel.as<uint8_t>(),
+                       to};
+    kernels_.multiply[static_cast<size_t>(a.part->type)](job);
+  };
+  if (second.part == nullptr || second.part->type == panel.part->type) {
+    run(panel, second, out);
+  } else {
+    run(panel, {}, out);
+    run(second, {}, second_out);
+  }
+  add_bias(panel, activations.rows, out);
+  add_bias(second, activations.rows, second_out);
   return out;
 }
 
@@ -118,14 +133,24 @@ void CpuBackend::for_units(int worker, int count, int rows, const Each& each) {
 
 // Workers get equal bytes, in the order of the parts.
 template <typename Each>
-void CpuBackend::for_panels(int worker, const PackedLinear& linear, int rows, const Each& each) {
+void CpuBackend::for_panels(int worker, const PackedLinear& linear, const Activations& activations,
+                            const Each& each) {
+  const int rows = activations.rows;
+  const int step = panels_at_once(rows);
+  const auto compute = [&](const PackedPart& part, int panel, int end) {
+    const bool two = step == 2 && panel + 1 < end;
+    const float* y = multiply(worker, activations, {&part, panel},
+                              two ? PanelRef{&part, panel + 1} : PanelRef{});
+    each(part, panel, y);
+    if (two) each(part, panel + 1, y + static_cast<ptrdiff_t>(rows) * kPanelRows);
+  };
   if (rows >= kDynamicRows) {
-    int panels = 0;
-    for (const PackedPart& part : linear.parts()) panels += part.panels;
-    for_units(worker, panels, rows, [&](int i) {
+    int units = 0;
+    for (const PackedPart& part : linear.parts()) units += (part.panels + 1) / 2;
+    for_units(worker, units, rows, [&](int i) {
       const PackedPart* part = linear.parts().data();
-      while (i >= part->panels) i -= part++->panels;
-      each(*part, i);
+      for (; i >= (part->panels + 1) / 2; ++part) i -= (part->panels + 1) / 2;
+      compute(*part, 2 * i, part->panels);
     });
     return;
   }
@@ -141,7 +166,9 @@ void CpuBackend::for_panels(int worker, const PackedLinear& linear, int rows, co
       const size_t ahead = at > start ? (at - start + part.panel_bytes - 1) / part.panel_bytes : 0;
       return static_cast<int>(std::min(ahead, static_cast<size_t>(part.panels)));
     };
-    for (int p = first_from(low), end = first_from(high); p < end; ++p) each(part, p);
+    for (int p = first_from(low), end = first_from(high); p < end; p += step) {
+      compute(part, p, end);
+    }
     start += part.bytes();
   }
 }
@@ -249,8 +276,7 @@ void CpuBackend::attention_in(Tensor x, const Norm& norm, const Linear& qkv, con
   team_.run([&](int worker) {
     prepare(worker, x, nullptr, &norm, activations);
     team_.barrier();
-    for_panels(worker, linear, rows, [&](const PackedPart& part, int panel) {
-      const float* y = multiply(worker, 0, part, panel, activations);
+    for_panels(worker, linear, activations, [&](const PackedPart& part, int panel, const float* y) {
       const int columns = valid_columns(part, panel);
       float* to = wide_.as<float>() + part.first_output + panel * kPanelRows;
       for (int r = 0; r < rows; ++r, to += linear.out_features()) {
@@ -279,8 +305,7 @@ void CpuBackend::project_add(Tensor h, const Linear& linear, const Norm* post, T
   team_.run([&](int worker) {
     prepare(worker, h, nullptr, nullptr, activations);
     team_.barrier();
-    for_panels(worker, matrix, rows, [&](const PackedPart& part, int panel) {
-      const float* y = multiply(worker, 0, part, panel, activations);
+    for_panels(worker, matrix, activations, [&](const PackedPart& part, int panel, const float* y) {
       const int columns = valid_columns(part, panel);
       const int column = part.first_output + panel * kPanelRows;
       for (int r = 0; r < rows; ++r, y += kPanelRows) {
@@ -319,8 +344,9 @@ void CpuBackend::ffn_in(Tensor x, const Norm& norm, const Linear& linear, Activa
     prepare(worker, x, nullptr, &norm, activations);
     team_.barrier();
     for_units(worker, parts[0].panels, rows, [&](int panel) {
-      const float* gate = multiply(worker, 0, parts[0], panel, activations);
-      const float* up = gated ? multiply(worker, 1, parts[1], panel, activations) : nullptr;
+      const float* gate = multiply(worker, activations, {&parts[0], panel},
+                                   gated ? PanelRef{&parts[1], panel} : PanelRef{});
+      const float* up = gate + static_cast<ptrdiff_t>(rows) * kPanelRows;
       const int columns = valid_columns(parts[0], panel);
       for (int r = 0; r < rows; ++r) {
         act(gate + r * kPanelRows, gated ? up + r * kPanelRows : nullptr, columns,
@@ -363,16 +389,16 @@ void CpuBackend::head(Tensor x, const Norm& norm, const Linear& output, const He
     team_.run([&](int worker) {
       prepare(worker, x, batch_.logit_rows.data() + first, &norm, activations);
       team_.barrier();
-      for_panels(worker, matrix, rows, [&](const PackedPart& part, int panel) {
-        const float* y = multiply(worker, 0, part, panel, activations);
-        const int columns = valid_columns(part, panel);
-        for (int r = 0; r < rows; ++r, y += kPanelRows) {
-          float* to = logits.row(r) + part.first_output + panel * kPanelRows;
-          std::memcpy(to, y, static_cast<size_t>(columns) * sizeof(float));
-          if (params.scale != 1.0F) kernels_.scale(params.scale, columns, to);
-          if (params.softcap > 0.0F) kernels_.softcap(params.softcap, columns, to);
-        }
-      });
+      for_panels(worker, matrix, activations,
+                 [&](const PackedPart& part, int panel, const float* y) {
+                   const int columns = valid_columns(part, panel);
+                   for (int r = 0; r < rows; ++r, y += kPanelRows) {
+                     float* to = logits.row(r) + part.first_output + panel * kPanelRows;
+                     std::memcpy(to, y, static_cast<size_t>(columns) * sizeof(float));
+                     if (params.scale != 1.0F) kernels_.scale(params.scale, columns, to);
+                     if (params.softcap > 0.0F) kernels_.softcap(params.softcap, columns, to);
+                   }
+                 });
     });
     sink.logits(first, logits);
   }

@@ -19,6 +19,15 @@ struct Operand {
   const uint8_t* plane;  // i32 or f32
 };
 
+// One panel, or two at a fixed distance (`stride` bytes) that share every broadcast of activations;
+// `out` of the second follows at `out_stride` floats.
+struct Panels {
+  const uint8_t* w;
+  size_t stride;
+  float* out;
+  int64_t out_stride;
+};
+
 // Memory to prefetch while multiplying: `chunk_bytes` (0: nothing) from `at` on for every chunk
 // done.
 struct Ahead {
@@ -45,60 +54,106 @@ static SERVAL_INLINE const uint8_t* chunk_lines(const uint8_t* w, int c, uint8_t
 static constexpr int kSpikeShift = 7;
 static_assert(1 << kSpikeShift == kSpikeUnit);
 
+// With one panel the broadcast is part of the instruction; two share it in a register, as loads
+// and not dot products would be the limit.
+template <int kPanels, class Weights>
+static SERVAL_INLINE void dot_panels(const Weights* weights, I32* sum, const int8_t* a) {
+  if constexpr (kPanels == 1) {
+    weights[0].dot(sum[0], a);
+  } else {
+    const I32 four = broadcast_i32(reinterpret_cast<const uint8_t*>(a));
+    SERVAL_UNROLL
+    for (int p = 0; p < kPanels; ++p) weights[p].dot(sum[p], four);
+  }
+}
+
 // `tokens` of the tile, which stores `stride` of them side by side. kStride 0: known at run time
 // only.
-template <class Format, int kTokens, int kStride>
-static SERVAL_NOINLINE void multiply_tile(const uint8_t* w, int blocks, Operand a, int run_stride,
-                                          float* out, bool resume, Ahead ahead) {
+template <class Format, int kPanels, int kTokens, int kStride>
+static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int run_stride,
+                                          bool resume, Ahead ahead) {
+  using Weights = DotWeights<Format::kWide>;
   const int stride = kStride != 0 ? kStride : run_stride;
   constexpr int kSubLines = 8 / Format::kSubs;
   constexpr bool kZero = effective_zero<Format>() != 0;
-  alignas(64) uint8_t decoded[512];
-  F32 acc[kTokens];
+  const uint8_t* w = to.w;
+  alignas(64) uint8_t decoded[kPanels][512];
+  F32 acc[kTokens][kPanels];
   SERVAL_UNROLL
-  for (int t = 0; t < kTokens; ++t) acc[t] = resume ? load_f32(out + 16 * t) : zero_f32();
+  for (int t = 0; t < kTokens; ++t) {
+    SERVAL_UNROLL
+    for (int p = 0; p < kPanels; ++p) {
+      acc[t][p] = resume ? load_f32(to.out + p * to.out_stride + 16 * t) : zero_f32();
+    }
+  }
 
   for (int b = 0; b < blocks; ++b, w += Format::kBlockBytes) {
     for (int c = 0; c < Format::kChunks; ++c) {
-      const uint8_t* lines = chunk_lines<Format>(w, c, decoded);
-      F32 term[kTokens];
+      const uint8_t* lines[kPanels];
+      SERVAL_UNROLL
+      for (int p = 0; p < kPanels; ++p) {
+        lines[p] = chunk_lines<Format>(w + static_cast<size_t>(p) * to.stride, c, decoded[p]);
+      }
+      F32 term[kTokens][kPanels];
       SERVAL_UNROLL
       for (int sub = 0; sub < Format::kSubs; ++sub) {
-        I32 sum[kTokens];
+        I32 sum[kTokens][kPanels];
         const int32_t* spike = a.spike + (Format::kSubs == 1 ? 1 : 2 + sub) * stride;
         SERVAL_UNROLL
         for (int t = 0; t < kTokens; ++t) {
-          sum[t] = zero_i32();
-          const U8 line = load_line(lines + a.spike[t]);
-          const DotWeights<Format::kWide> weights(line);
-          weights.dot(sum[t], reinterpret_cast<const int8_t*>(spike + t));
-          sum[t] = sll_i32(sum[t], kSpikeShift);
-          if (kZero) sum[t] = add_i32(sum[t], broadcast_i32(a.plane + 4 * (sub * stride + t)));
+          Weights weights[kPanels];
+          SERVAL_UNROLL
+          for (int p = 0; p < kPanels; ++p) {
+            sum[t][p] = zero_i32();
+            weights[p] = Weights(load_line(lines[p] + a.spike[t]));
+          }
+          dot_panels<kPanels>(weights, sum[t], reinterpret_cast<const int8_t*>(spike + t));
+          SERVAL_UNROLL
+          for (int p = 0; p < kPanels; ++p) {
+            sum[t][p] = sll_i32(sum[t][p], kSpikeShift);
+            if (kZero) {
+              sum[t][p] = add_i32(sum[t][p], broadcast_i32(a.plane + 4 * (sub * stride + t)));
+            }
+          }
         }
         SERVAL_UNROLL
         for (int i = 0; i < kSubLines; ++i) {
           const int j = sub * kSubLines + i;
-          const U8 line = load_line(lines + 64 * j);
-          const DotWeights<Format::kWide> weights(line);
+          Weights weights[kPanels];
           SERVAL_UNROLL
-          for (int t = 0; t < kTokens; ++t) weights.dot(sum[t], a.q + 4 * (j * stride + t));
+          for (int p = 0; p < kPanels; ++p) weights[p] = Weights(load_line(lines[p] + 64 * j));
+          SERVAL_UNROLL
+          for (int t = 0; t < kTokens; ++t) {
+            dot_panels<kPanels>(weights, sum[t], a.q + 4 * (j * stride + t));
+          }
         }
-        const F32 scale = Format::scale(w, c, sub);
         SERVAL_UNROLL
-        for (int t = 0; t < kTokens; ++t) {
-          term[t] = sub == 0 ? mul(to_f32(sum[t]), scale) : fma(to_f32(sum[t]), scale, term[t]);
+        for (int p = 0; p < kPanels; ++p) {
+          const F32 scale = Format::scale(w + static_cast<size_t>(p) * to.stride, c, sub);
+          SERVAL_UNROLL
+          for (int t = 0; t < kTokens; ++t) {
+            const F32 value = to_f32(sum[t][p]);
+            term[t][p] = sub == 0 ? mul(value, scale) : fma(value, scale, term[t][p]);
+          }
         }
       }
       SERVAL_UNROLL
-      for (int t = 0; t < kTokens; ++t) acc[t] = fma_broadcast(term[t], a.scale + t, acc[t]);
+      for (int t = 0; t < kTokens; ++t) {
+        SERVAL_UNROLL
+        for (int p = 0; p < kPanels; ++p) {
+          acc[t][p] = fma_broadcast(term[t][p], a.scale + t, acc[t][p]);
+        }
+      }
       if (Format::kMin) {
         SERVAL_UNROLL
-        for (int sub = 0; sub < Format::kSubs; ++sub) {
-          const F32 min = Format::min(w, c, sub);
+        for (int i = 0; i < Format::kSubs * kPanels; ++i) {
+          const int sub = i / kPanels;
+          const int p = i % kPanels;
+          const F32 min = Format::min(w + static_cast<size_t>(p) * to.stride, c, sub);
           SERVAL_UNROLL
           for (int t = 0; t < kTokens; ++t) {
-            acc[t] = fma_broadcast(min, reinterpret_cast<const float*>(a.plane) + sub * stride + t,
-                                   acc[t]);
+            acc[t][p] = fma_broadcast(
+                min, reinterpret_cast<const float*>(a.plane) + sub * stride + t, acc[t][p]);
           }
         }
       }
@@ -111,7 +166,10 @@ static SERVAL_NOINLINE void multiply_tile(const uint8_t* w, int blocks, Operand 
     }
   }
   SERVAL_UNROLL
-  for (int t = 0; t < kTokens; ++t) store_f32(out + 16 * t, acc[t]);
+  for (int t = 0; t < kTokens; ++t) {
+    SERVAL_UNROLL
+    for (int p = 0; p < kPanels; ++p) store_f32(to.out + p * to.out_stride + 16 * t, acc[t][p]);
+  }
 }
 
 // Float weights: lines of 16 values, one k each; acc = fma(w, x, acc) in ascending k.
@@ -175,20 +233,22 @@ static SERVAL_INLINE void for_token_groups(const Step& step, int nr) {
   if (t < nr) step.template run<1, 0>(t);
 }
 
-template <class Format>
+template <class Format, int kPanels>
 struct TileStep {
-  const uint8_t* w;
+  Panels to;
   int blocks;
   Operand a;
   int nr;
-  float* out;
   bool resume;
   Ahead ahead;
   template <int kTokens, int kStride>
   SERVAL_INLINE void run(int t) const {
-    const Operand moved = {a.q + 4 * t, a.scale + t, a.spike + t, a.plane + 4 * t};
-    multiply_tile<Format, kTokens, kStride>(w, blocks, moved, nr, out + 16 * t, resume,
-                                            t == 0 ? ahead : Ahead{nullptr, 0});
+    if constexpr (kPanels == 1 || kTokens <= kBulkTile) {
+      const Operand moved = {a.q + 4 * t, a.scale + t, a.spike + t, a.plane + 4 * t};
+      const Panels part = {to.w, to.stride, to.out + 16 * t, to.out_stride};
+      multiply_tile<Format, kPanels, kTokens, kStride>(part, blocks, moved, nr, resume,
+                                                       t == 0 ? ahead : Ahead{nullptr, 0});
+    }
   }
 };
 
@@ -223,8 +283,8 @@ static SERVAL_INLINE Operand tile_operand(const PanelJob& job, int first, int nr
   return a;
 }
 
-static SERVAL_INLINE int tile_rows(int rows, int first) {
-  return rows - first < kTileTokens ? rows - first : kTileTokens;
+static SERVAL_INLINE int tile_rows(const Activations& a, int first) {
+  return a.rows - first < a.tile ? a.rows - first : a.tile;
 }
 
 static constexpr int kPrefetchDistance = 4096;
@@ -234,8 +294,8 @@ static void multiply_in_registers(const PanelJob& job) {
   constexpr int kChunkBytes = Format::kBlockBytes / Format::kChunks;
   const int rows = job.activations->rows;
   const int blocks = job.activations->layout.k / (32 * Format::kChunks);
-  for (int first = 0; first < rows; first += kTileTokens) {
-    const int nr = tile_rows(rows, first);
+  for (int first = 0; first < rows; first += job.activations->tile) {
+    const int nr = tile_rows(*job.activations, first);
     const Operand a = tile_operand(job, first, nr, 0, Format::kSubs);
     // The hardware alone follows the stream of one row of a simple format best. With more work per
     // byte, keep ahead of it; and while a panel is read again, fetch the next one.
@@ -247,8 +307,8 @@ static void multiply_in_registers(const PanelJob& job) {
     } else if (rows > 2 || Format::kChunks > 1) {
       ahead = {job.panel + kPrefetchDistance, kChunkBytes};
     }
-    for_token_groups(TileStep<Format>{job.panel, blocks, a, nr, job.out + 16 * first, false, ahead},
-                     nr);
+    const Panels to = {job.panel, 0, job.out + 16 * first, 0};
+    for_token_groups(TileStep<Format, 1>{to, blocks, a, nr, false, ahead}, nr);
   }
 }
 
@@ -274,48 +334,68 @@ static SERVAL_NOINLINE void unpack_panel(const uint8_t* w, int chunks, uint8_t* 
 // 2048 k of an unpacked panel and of one activation tile fit in a 48 KB cache.
 static constexpr int kSliceChunks = 64;
 
-template <class Format>
+template <class Format, int kPanels>
 static void multiply_unpacked(const PanelJob& job) {
   constexpr int kChunkBytes = Format::kBlockBytes / Format::kChunks;
   using To = UnpackedOf<Format>;
   const int rows = job.activations->rows;
   const int chunks = job.activations->layout.k / 32;
+  const size_t stride = static_cast<size_t>(chunks) * To::kBlockBytes;
+  const uint8_t* last = kPanels == 1 ? job.panel : job.second;
   unpack_panel<Format>(job.panel, chunks, job.scratch);
+  if (kPanels == 2) unpack_panel<Format>(job.second, chunks, job.scratch + stride);
   for (int c = 0; c < chunks; c += kSliceChunks) {
     const int count = chunks - c < kSliceChunks ? chunks - c : kSliceChunks;
     const uint8_t* w = job.scratch + static_cast<size_t>(c) * To::kBlockBytes;
-    for (int first = 0; first < rows; first += kTileTokens) {
-      const int nr = tile_rows(rows, first);
+    for (int first = 0; first < rows; first += job.activations->tile) {
+      const int nr = tile_rows(*job.activations, first);
       const Operand a = tile_operand(job, first, nr, c, Format::kSubs);
       Ahead ahead = {nullptr, 0};  // the next panel, during the first tile
-      if (first == 0)
-        ahead = {job.panel + kChunkBytes * static_cast<int64_t>(chunks + c), kChunkBytes};
-      for_token_groups(TileStep<To>{w, count, a, nr, job.out + 16 * first, c > 0, ahead}, nr);
+      if (first == 0) ahead = {last + kChunkBytes * static_cast<int64_t>(chunks + c), kChunkBytes};
+      const Panels to = {w, stride, job.out + 16 * first, int64_t{16} * rows};
+      for_token_groups(TileStep<To, kPanels>{to, count, a, nr, c > 0, ahead}, nr);
     }
   }
 }
 
 // Unpacking costs about as much as decoding once more per tile saves from the third tile on.
-static constexpr int kUnpackRows = 2 * kTileTokens;
+template <class Format>
+static void multiply_panel(const PanelJob& job) {
+  if (job.activations->rows <= kFewRows) {
+    multiply_in_registers<Format>(job);
+  } else {
+    multiply_unpacked<Format, 1>(job);
+  }
+}
+
+static SERVAL_INLINE PanelJob second_of(const PanelJob& job) {
+  PanelJob second = job;
+  second.panel = job.second;
+  second.second = nullptr;
+  second.out = job.out + int64_t{16} * job.activations->rows;
+  return second;
+}
 
 template <class Format>
 static void multiply(const PanelJob& job) {
-  if (job.activations->rows <= kUnpackRows) {
-    multiply_in_registers<Format>(job);
-  } else {
-    multiply_unpacked<Format>(job);
+  if constexpr (kGroupTokens >= kBulkTile) {
+    if (job.second != nullptr && job.activations->rows > kFewRows) {
+      return multiply_unpacked<Format, 2>(job);
+    }
   }
+  multiply_panel<Format>(job);
+  if (job.second != nullptr) multiply_panel<Format>(second_of(job));
 }
 
 template <class Format>
 static void multiply_float(const PanelJob& job) {
-  const int rows = job.activations->rows;
   const int k = job.activations->layout.k;
-  for (int first = 0; first < rows; first += kTileTokens) {
-    const int nr = tile_rows(rows, first);
+  for (int first = 0; first < job.activations->rows; first += job.activations->tile) {
+    const int nr = tile_rows(*job.activations, first);
     const float* x = job.activations->raw + static_cast<size_t>(first) * static_cast<size_t>(k);
     for_token_groups(FloatTileStep<Format>{job.panel, k, x, nr, job.out + 16 * first}, nr);
   }
+  if (job.second != nullptr) multiply_float<Format>(second_of(job));
 }
 
 // ---- one row of a panel as floats (embedding)

@@ -16,6 +16,7 @@ static const KernelTable kTable = {
     {kNoPlane, kNoPlane, kNoPlane, plane_of<Q4_0>(), plane_of<Q4_1>(), plane_of<Q5_0>(),
      plane_of<Q5_1>(), plane_of<Q8_0>(), plane_of<Q2_K>(), plane_of<Q3_K>(), plane_of<Q4_K>(),
      plane_of<Q5_K>(), plane_of<Q6_K>(), plane_of<Iq4Nl>(), plane_of<Iq4Xs>(), plane_of<Mxfp4>()},
+    kBulkTile,
     {multiply_float<FloatF32>, multiply_float<FloatF16>, multiply_float<FloatBf16>, multiply<Q4_0>,
      multiply<Q4_1>, multiply<Q5_0>, multiply<Q5_1>, multiply<Q8_0>, multiply<Q2_K>, multiply<Q3_K>,
      multiply<Q4_K>, multiply<Q5_K>, multiply<Q6_K>, multiply<Iq4Nl>, multiply<Iq4Xs>,
