@@ -24,7 +24,8 @@ for group in "${groups[@]}"; do
   while read -r package package_group _; do
     [[ $package_group == "$group" ]] || continue
     status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
-    [[ $status == installed ]] || missing+=("$package")
+    # Other distributors' nodejs brings npm along and conflicts with Debian's package of it.
+    [[ $status == installed ]] || { [[ $package == npm ]] && command -v npm >/dev/null; } || missing+=("$package")
   done < <(grep -v '^#' "$root/scripts/deps.txt")
 done
 [[ ${#missing[@]} -gt 0 ]] || exit 0
