@@ -44,7 +44,9 @@ Timings timings(const Sequence& s, int64_t now_us) {
 
 Core::Core(const CoreParts& parts, Clock clock, Post post, Counters& counters)
     : blocks_(parts.kv.blocks()),
-      scheduler_({parts.limits.rows, parts.limits.spans}, blocks_),
+      scheduler_({parts.limits.rows, parts.limits.spans, int64_t{1000} * parts.max_itl_ms,
+                  parts.share_prefix_cache},
+                 blocks_, [this](BlockId from, BlockId to) { kv_.copy_block(from, to); }),
       runner_(parts.model, parts.backend, parts.kv, parts.limits, parts.vocab),
       kv_(parts.kv),
       clock_(std::move(clock)),
@@ -55,7 +57,17 @@ Core::Core(const CoreParts& parts, Clock clock, Post post, Counters& counters)
 
 void Core::add(SequencePtr sequence) {
   stalled_ = false;
+  Sequence& added = *sequence;
   scheduler_.add(std::move(sequence));
+  if (on_add_) on_add_(added);
+}
+
+void Core::loaded(RequestId id, int disk_tokens) {
+  Sequence* sequence = scheduler_.find(id);
+  if (sequence == nullptr) return;
+  sequence->loading = false;
+  sequence->disk_tokens = disk_tokens;
+  stalled_ = false;
 }
 
 void Core::pause(RequestId id, bool paused) {
@@ -129,8 +141,9 @@ void Core::step() {
     counters_.steps.fetch_add(1, std::memory_order_relaxed);
     begin_record(plan, begin_us);
     note_started(plan);
+    const int64_t run_us = clock_();
     runner_.run(plan);
-    scheduler_.commit();
+    scheduler_.commit(clock_() - run_us);
     for (const PlannedSpan& span : plan.spans) advance(span);
     end_record();
   }

@@ -30,6 +30,8 @@ struct CoreParts {
   StepLimits limits;
   int vocab = 0;
   StepTraffic traffic = {};
+  int max_itl_ms = 250;
+  bool share_prefix_cache = false;
 };
 
 class Core {
@@ -40,6 +42,11 @@ class Core {
   Core(const CoreParts& parts, Clock clock, Post post, Counters& counters);
 
   void add(SequencePtr sequence);
+  // Called for every sequence that was added; may set `loading`. Then loaded() must follow.
+  void on_add(std::function<void(Sequence&)> hook) { on_add_ = std::move(hook); }
+  // What the sequence waited for is cached now, `disk_tokens` of it from disk.
+  void loaded(RequestId id, int disk_tokens);
+  Sequence* find(RequestId id) { return scheduler_.find(id); }
   void cancel(RequestId id, int64_t arrived_us);
   void pause(RequestId id, bool paused);
   void cancel_all();
@@ -82,6 +89,7 @@ class Core {
   StepTraffic traffic_;
   int64_t last_end_us_ = 0;
   bool stalled_ = false;
+  std::function<void(Sequence&)> on_add_;
 };
 
 }  // namespace serval

@@ -251,6 +251,9 @@ Result<SequencePtr> Input::prepare(Request r, OutletPtr outlet, int64_t now_us) 
   s->prompt_tokens = s->known();
   s->length_limit = context_;
   s->use_cache = r.use_cache;
+  s->priority = r.priority;
+  s->tenant = std::move(r.tenant);
+  s->cache_salt = std::move(r.cache_salt);
   s->reuse_limit = r.prompt_logits ? r.prompt_logits_from : INT_MAX;
   if (r.pooling != Pooling::kNone) {
     s->length_limit = s->prompt_tokens;

@@ -1,24 +1,38 @@
 // Continuous batching (Yu et al., "Orca", OSDI 2022) with chunked prefill beside decodes (Agrawal
-// et al., "Sarathi-Serve", OSDI 2024).
+// et al., "Sarathi-Serve", OSDI 2024), the chunk being sized in time, not in rows: what a row costs
+// differs a hundredfold between models, machines and context lengths; what a reader notices is a
+// gap in time.
 //
 // plan() works in three passes so that no pass has to undo another: first every running sequence
 // secures the blocks of its known tokens (this is where preemption happens), then waiting sequences
-// are admitted with all blocks of their known tokens, then rows are shared out.
+// are admitted with all blocks of their known tokens (scheduler_admission.cpp), then rows are
+// shared out.
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/check.h"
 
 namespace serval {
 namespace {
 
-int blocks_for(int tokens) { return (tokens + kBlockTokens - 1) / kBlockTokens; }
+// What one admission before its own arrival, and one point of priority, weigh in prompt tokens.
+constexpr int64_t kAgeTokens = 32;
+constexpr int64_t kPriorityTokens = 64;
 
-void insert_by_age(std::vector<SequencePtr>& list, SequencePtr sequence) {
-  const auto at =
-      std::upper_bound(list.begin(), list.end(), sequence,
-                       [](const SequencePtr& a, const SequencePtr& b) { return a->id < b->id; });
+bool older(const SequencePtr& a, const SequencePtr& b) { return a->id < b->id; }
+
+bool sooner(const SequencePtr& a, const SequencePtr& b) {
+  const bool again = a->preemptions > 0;
+  if (again != (b->preemptions > 0)) return again;
+  if (again || urgency(*a) == urgency(*b)) return a->id < b->id;
+  return urgency(*a) < urgency(*b);
+}
+
+template <typename Order>
+void insert(std::vector<SequencePtr>& list, SequencePtr sequence, const Order& order) {
+  const auto at = std::upper_bound(list.begin(), list.end(), sequence, order);
   list.insert(at, std::move(sequence));
 }
 
@@ -31,25 +45,36 @@ SequencePtr remove(std::vector<SequencePtr>& list, const Sequence& sequence) {
   return out;
 }
 
-// Whole blocks that may come from the cache: never the last known token, whose logits are wanted.
-int reusable_blocks(const Sequence& s) {
-  if (!s.use_cache) return 0;
-  return std::min(s.known() - 1, s.reuse_limit) / kBlockTokens;
+// Rows of the span that want logits.
+int logit_rows(const Sequence& s, int rows) {
+  const int first = s.computed;
+  const int end = s.computed + rows;
+  if (s.generation != nullptr && s.generation->prompt_logits != nullptr) {
+    return std::max(0, end - std::max(first, s.generation->next_scored));
+  }
+  return end == s.known() ? 1 : 0;
 }
 
 }  // namespace
 
-Scheduler::Scheduler(const SchedulerLimits& limits, BlockManager& blocks)
-    : limits_(limits), blocks_(blocks) {
+Scheduler::Scheduler(const SchedulerLimits& limits, BlockManager& blocks, CopyBlock copy)
+    : limits_(limits), blocks_(blocks), copy_(std::move(copy)) {
   limits_.max_sequences = std::min(limits_.max_sequences, limits_.batch_tokens);
   const auto most = static_cast<size_t>(limits_.max_sequences);
   running_.reserve(most);
   prefills_.reserve(most);
   shares_.reserve(most);
+  growth_.reserve(most + 1);
   plan_.spans.reserve(most);
 }
 
-void Scheduler::add(SequencePtr sequence) { insert_by_age(waiting_, std::move(sequence)); }
+void Scheduler::add(SequencePtr sequence) {
+  Sequence& s = *sequence;
+  s.domain = cache_domain(limits_.share_prefix_cache ? "" : s.tenant, s.cache_salt);
+  s.account = &tenants_.enter(s.tenant);
+  s.arrival = kAgeTokens * admissions_ - kPriorityTokens * s.priority;
+  insert(waiting_, std::move(sequence), sooner);
+}
 
 Sequence* Scheduler::find(RequestId id) {
   for (const auto* list : {&running_, &waiting_}) {
@@ -61,13 +86,19 @@ Sequence* Scheduler::find(RequestId id) {
 }
 
 const StepPlan& Scheduler::plan() {
+  ++plans_;
   plan_.spans.clear();
-  plan_.rows = plan_.preempted = 0;
+  plan_.rows = plan_.prompt_rows = plan_.preempted = 0;
+  plan_.streaming = false;
+  plan_.load = {};
   secure_blocks();
   admit();
   share_rows();
+  plan_.predicted_us = std::llround(plan_.rows > 0 ? cost_.predict_us(plan_.load) : 0.0);
   return plan_;
 }
+
+// ---- Blocks for those that run
 
 void Scheduler::secure_blocks() {
   // Oldest first; preemption may shorten the list behind `i`, or remove the sequence at `i`.
@@ -130,101 +161,85 @@ void Scheduler::preempt(Sequence& victim) {
   victim.computed = 0;
   ++victim.preemptions;
   ++plan_.preempted;
-  insert_by_age(waiting_, remove(running_, victim));
+  insert(waiting_, remove(running_, victim), sooner);
 }
 
-int Scheduler::prefill_rows_wanted() const {
-  int wanted = 0;
-  for (const SequencePtr& s : running_) {
-    if (!s->paused && s->pending() > 1) wanted += s->pending();
-  }
-  return wanted;
-}
-
-// In order of age; the first that does not fit holds the place for itself.
-void Scheduler::admit() {
-  for (size_t i = 0; i < waiting_.size() && plan_.preempted == 0;) {
-    const auto prefills = std::count_if(running_.begin(), running_.end(), [](const SequencePtr& s) {
-      return !s->paused && s->pending() > 1;
-    });
-    if (prefills >= 2 && prefill_rows_wanted() >= limits_.batch_tokens) return;
-    Sequence& sequence = *waiting_[i];
-    if (sequence.ended() || sequence.paused) {
-      ++i;
-    } else if (running() < limits_.max_sequences && try_admit(sequence)) {
-      insert_by_age(running_, remove(waiting_, sequence));
-    } else if (preempt_paused() || !running_.empty()) {
-      return;
-    } else if (sequence.completion_tokens() > 0) {
-      sequence.finished = FinishReason::kContextFull;
-    } else {
-      sequence.failed = Error(ErrorCode::kResourceExhausted,
-                              "the prompt needs " + std::to_string(blocks_for(sequence.known())) +
-                                  " KV blocks, but only " + std::to_string(blocks_.available()) +
-                                  " are not held by loaded snapshots; release some or raise "
-                                  "the KV pool");
-    }
-  }
-}
-
-bool Scheduler::try_admit(Sequence& sequence) {
-  const int reusable = reusable_blocks(sequence);
-  const BlockManager::Match match = blocks_.find(sequence.tokens, reusable);
-  const int needed = blocks_for(sequence.known()) - match.blocks;
-  // Beside others, leave each of them a block to grow into: else it would be preempted at once.
-  const int headroom = running();
-  if (needed + headroom > blocks_.available() - match.idle) return false;
-  sequence.computed =
-      blocks_.take_cached(sequence.tokens, reusable, sequence.blocks) * kBlockTokens;
-  SERVAL_CHECK(blocks_.grow(sequence.blocks, blocks_for(sequence.known())));
-  if (sequence.preemptions == 0) sequence.cached_tokens = sequence.computed;
-  return true;
-}
+// ---- Rows
 
 void Scheduler::share_rows() {
-  int left = limits_.batch_tokens;
   prefills_.clear();
   for (const SequencePtr& s : running_) {
     if (s->ended() || s->paused) continue;
-    if (s->pending() == 1) {
-      add_span(*s, 1);
-      --left;
-    } else {
+    if (s->pending() > 1) {
       prefills_.push_back(s.get());
+      continue;
     }
+    plan_.load.add(1, s->computed);
+    add_span(*s, 1);
+    plan_.streaming = plan_.streaming || s->completion_tokens() > 0;
   }
+  if (prefills_.empty()) return;
+  std::sort(prefills_.begin(), prefills_.end(), [](const Sequence* a, const Sequence* b) {
+    return std::pair(urgency(*a), a->id) < std::pair(urgency(*b), b->id);
+  });
   shares_.assign(prefills_.size(), 0);
-  const auto give = [&](size_t sequences, int most) {
-    for (size_t i = 0; i < sequences; ++i) {
-      const int rows = std::min({prefills_[i]->pending() - shares_[i], most, left});
-      shares_[i] += rows;
-      left -= rows;
-    }
-  };
-  if (prefills_.size() > 1) give(2, (left + 1) / 2);
-  give(prefills_.size(), left);
-  for (size_t i = 0; i < prefills_.size(); ++i) {
-    if (shares_[i] > 0) add_span(*prefills_[i], shares_[i]);
+  const int most = limits_.batch_tokens - plan_.rows;
+  const double decode_us = cost_.predict_us(plan_.load);
+  const double until_us = plan_.streaming ? static_cast<double>(limits_.max_itl_us) : INFINITY;
+  if (prefills_.size() > 1) {
+    give(0, (most + 1) / 2, (decode_us + until_us) / 2);
+    give(1, (most + 1) / 2, until_us);
   }
+  for (size_t i = 0; i < prefills_.size(); ++i) give(i, most, until_us);
+  const int least = std::min(kLeastChunk, prefills_[0]->pending());
+  give(0, least - (plan_.load.rows - plan_.rows), INFINITY);
+  for (size_t i = 0; i < prefills_.size(); ++i) {
+    if (shares_[i] == 0) continue;
+    plan_.prompt_rows += shares_[i];
+    add_span(*prefills_[i], shares_[i]);
+  }
+}
+
+// More rows, at most so many and while the step is predicted to end in time.
+void Scheduler::give(size_t prefill, int most, double until_us) {
+  const Sequence& s = *prefills_[prefill];
+  int& share = shares_[prefill];
+  most = std::min({most, s.pending() - share, limits_.batch_tokens - plan_.load.rows});
+  if (most <= 0) return;
+  const int past = s.computed + share;
+  const int rows =
+      std::isinf(until_us) ? most : cost_.rows_within(plan_.load, past, most, until_us);
+  share += rows;
+  plan_.load.add(rows, past);
 }
 
 void Scheduler::add_span(Sequence& sequence, int rows) {
   plan_.spans.push_back({&sequence, rows});
   plan_.rows += rows;
+  plan_.load.logit_rows += logit_rows(sequence, rows);
 }
 
-void Scheduler::commit() {
+// ---- After the step
+
+void Scheduler::commit(int64_t measured_us) {
+  bool computed = true;
   for (const PlannedSpan& span : plan_.spans) {
     Sequence& s = *span.sequence;
-    if (s.failed) continue;
+    if (s.failed) {
+      computed = false;
+      continue;
+    }
     const int first = s.computed / kBlockTokens;
     s.computed += span.rows;
+    charge(s, s.computed);
     for (int i = first; s.use_cache && i < s.computed / kBlockTokens; ++i) {
       blocks_.publish(s.blocks, i,
                       std::span(s.tokens).subspan(static_cast<size_t>(i) * kBlockTokens,
-                                                  static_cast<size_t>(kBlockTokens)));
+                                                  static_cast<size_t>(kBlockTokens)),
+                      s.domain);
     }
   }
+  if (computed) cost_.observe(plan_.load, static_cast<double>(measured_us));
 }
 
 void Scheduler::sweep(const std::function<void(Sequence&)>& on_end) {
@@ -233,22 +248,32 @@ void Scheduler::sweep(const std::function<void(Sequence&)>& on_end) {
       if (!s->ended()) continue;
       on_end(*s);
       blocks_.release(s->blocks);
+      tenants_.leave(*s->account);
+      const bool whole = s->finished && *s->finished != FinishReason::kCancelled;
+      if (whole && s->completion_tokens() > 0) answers_.record(s->completion_tokens());
     }
     std::erase_if(*list, [](const SequencePtr& s) { return s->ended(); });
   }
 }
 
 void Scheduler::check(std::vector<const BlockTable*> pinned) const {
-  RequestId last = 0;
   SERVAL_CHECK(running() <= limits_.max_sequences);
+  SERVAL_CHECK(std::is_sorted(running_.begin(), running_.end(), older));
+  SERVAL_CHECK(std::is_sorted(waiting_.begin(), waiting_.end(), sooner));
   for (const SequencePtr& s : running_) {
-    SERVAL_CHECK(running_.front() == s || s->id > last);
-    last = s->id;
     SERVAL_CHECK(s->computed <= s->known());
     SERVAL_CHECK(static_cast<int>(s->blocks.size()) >= blocks_for(s->computed));
+    // What will be written belongs to the writer alone, and nobody can find it yet.
+    for (auto i = static_cast<size_t>(s->computed / kBlockTokens); i < s->blocks.size(); ++i) {
+      SERVAL_CHECK(blocks_.writable(s->blocks[i]));
+    }
     pinned.push_back(&s->blocks);
   }
   for (const SequencePtr& s : waiting_) SERVAL_CHECK(s->blocks.empty() && s->computed == 0);
+  SERVAL_CHECK(plan_.rows <= limits_.batch_tokens && plan_.rows == plan_.load.rows);
+  SERVAL_CHECK(!plan_.streaming || plan_.prompt_rows <= kLeastChunk ||
+               plan_.load.logit_rows > static_cast<int>(plan_.spans.size()) ||
+               plan_.predicted_us <= limits_.max_itl_us + limits_.max_itl_us / 8);
   blocks_.check(pinned);
 }
 

@@ -10,8 +10,10 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "engine/admission.h"
 #include "engine/block_manager.h"
 #include "engine/delivery.h"
 #include "engine/output.h"
@@ -76,8 +78,22 @@ struct Sequence {
   int cached_tokens = 0;  // of the prompt, taken from the cache at first admission
   int disk_tokens = 0;    // of these, read from disk
   int preemptions = 0;
-  bool paused = false;  // gets no rows and secures no blocks
+  bool paused = false;   // gets no rows and secures no blocks
+  bool loading = false;  // its cached KV is being read from disk: not admitted before that ended
   BlockTable blocks;
+
+  // From the request: how it shares the engine.
+  int priority = 0;
+  std::string tenant, cache_salt;
+  // The scheduler's own.
+  CacheDomain domain = 0;
+  Tenant* account = nullptr;
+  int64_t arrival = 0;     // in tokens: see Scheduler
+  int charged = 0;         // leading tokens that the tenant paid for
+  int passed_over = 0;     // times another was admitted where this one did not fit
+  int prefix_waits = 0;    // steps spent waiting for a prefix that another was computing
+  uint64_t looked_at = 0;  // the plan in which admission last considered it, and
+  bool no_room = false;    // found no room for it
   // Set when it ended; whoever sees it first wins.
   std::optional<FinishReason> finished;
   std::optional<Error> failed;
