@@ -1,4 +1,4 @@
-"""One real server for all clients, and the snippets of docs/howto/clients.md pointed at it."""
+"""One real server for all clients; snippets are pointed at it."""
 import os
 import pathlib
 import re
@@ -11,21 +11,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("SERVAL_BIN", str(ROOT / "build" / "release" / "serval"))
-PAGE = ROOT / "docs" / "howto" / "clients.md"
-NODE = ROOT / "tests" / "clients" / "node"
 PRINTED_ADDRESS = "http://localhost:8080"
-
-
-def snippets(language):
-    """The page's fenced blocks of one language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
-
-
-def snippet(language, *words):
-    """The one block of `language` that holds all the words."""
-    found = [block for block in snippets(language) if all(word in block for word in words)]
-    assert len(found) == 1, f"{len(found)} {language} blocks with {words}"
-    return found[0]
 
 
 class Served:

@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from conftest import snippet, snippets
+from howto_page import snippet, snippets
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import json
 import shutil
 
 import pytest
-from conftest import NODE, snippet, snippets
+from howto_page import NODE, snippet, snippets
 
 
 @pytest.fixture
