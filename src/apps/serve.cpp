@@ -16,6 +16,7 @@
 #include "apps/options.h"
 #include "apps/terminal.h"
 #include "base/file.h"
+#include "server/sandbox.h"
 #include "server/server.h"
 #include "store/catalogue.h"
 
@@ -25,6 +26,17 @@ namespace {
 constexpr uint64_t kMaxKeyFile = 1024 * 1024;
 constexpr size_t kLogLines = 8192;  // waiting to be written; then the oldest are lost, not time
 
+// The checkers of these builds trace their own process, which the sandbox forbids.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSandboxByDefault = false;
+#elif defined(__has_feature)
+constexpr bool kSandboxByDefault = !__has_feature(address_sanitizer) &&
+                                   !__has_feature(thread_sanitizer) &&
+                                   !__has_feature(memory_sanitizer);
+#else
+constexpr bool kSandboxByDefault = true;
+#endif
+
 struct ServeOptions {
   ModelOptions model;
   EngineOptions engine;
@@ -33,14 +45,14 @@ struct ServeOptions {
   int port = 8080;
   std::vector<std::string> aliases, hosts, origins;
   std::string keys_file, api_key;
-  bool no_auth = false, no_log = false;
+  bool no_auth = false, no_log = false, no_sandbox = !kSandboxByDefault;
   ShelfConfig snapshots;
   int max_queue = 128, io_threads = 1;
   HttpLimits limits;
   std::optional<int> address_connections;
   double handshake_time = 10, head_time = 10, body_time = 30, idle_time = 60, stall_time = 30,
          ping_time = 15;
-  double drain_time = 30;
+  double drain_time = 30, queue_time = 0, request_time = 0, read_bandwidth = 0;
 };
 
 std::chrono::milliseconds milliseconds(double seconds) {
@@ -126,6 +138,9 @@ ServerConfig server_config(const ServeOptions& options, ServiceConfig service) {
   config.limits.ping_time = milliseconds(options.ping_time);
   config.drain_time = milliseconds(options.drain_time);
   config.service = std::move(service);
+  config.service.queue_timeout_ms = milliseconds(options.queue_time).count();
+  config.service.timeout_ms = milliseconds(options.request_time).count();
+  config.service.read_bandwidth = options.read_bandwidth * 1e9;
   if (!options.no_log) config.access_log = access_log();
   return config;
 }
@@ -137,6 +152,32 @@ EngineConfig serve_engine_config(const ServeOptions& options, const std::string&
   config.context = 0;
   config.max_queue = options.max_queue;
   return config;
+}
+
+std::string folder_of(const std::string& path) {
+  return std::filesystem::absolute(path).parent_path().string();
+}
+
+// Everything the process will open from now on. Called while it has one thread.
+void enter_sandbox(const ServeOptions& options, const std::string& model,
+                   const std::string& kv_cache_dir) {
+  if (options.no_sandbox) {
+    notice("no sandbox: this process keeps all rights of its user");
+    return;
+  }
+  SandboxFiles files;
+  files.read = {model, options.keys_file, options.certificate_file, options.key_file};
+  // The parts of a split model stand beside the first.
+  if (model.find("-00001-of-") != std::string::npos) files.read.push_back(folder_of(model));
+  if (!options.unix_path.empty()) files.socket_folder = folder_of(options.unix_path);
+  for (const std::string& folder : {kv_cache_dir}) {
+    if (folder.empty()) continue;
+    std::filesystem::create_directories(folder);
+    files.write.push_back(folder);
+  }
+  if (restrict_files(files) == 0) {
+    notice("this kernel has no Landlock: files are not walled off");
+  }
 }
 
 void announce(const ServeOptions& options, const Engine& engine, const Server& server,
@@ -164,12 +205,18 @@ int serve(const ServeOptions& options) {
   ServiceConfig service = service_config(options, chosen.model, path);
   const std::string model = service.model;
   try {
+    const EngineConfig engine_config = serve_engine_config(options, path);
+    enter_sandbox(options, path, engine_config.kv_cache_dir);
     ServerConfig config = server_config(options, std::move(service));
     check_exposure(config);
     raise_descriptor_limit(options.limits.connections);
-    auto engine = load_engine(serve_engine_config(options, path));
+    config.service.slots = engine_config.max_sequences;
+    auto engine = load_engine(engine_config);
     const Engine& loaded = *engine;
     Server server(std::move(config), std::move(engine));
+    if (!options.no_sandbox && !restrict_system_calls()) {
+      notice("this kernel has no seccomp: system calls are not filtered");
+    }
     announce(options, loaded, server, model);
     server.run();
   } catch (const Error& error) {
@@ -221,6 +268,15 @@ void add_limit_options(CLI::App& app, ServeOptions& o) {
   seconds("--idle-time", o.idle_time, "seconds between the requests of a connection");
   seconds("--stall-time", o.stall_time, "seconds a client may take no byte of its answer");
   seconds("--ping-time", o.ping_time, "seconds of silence on a stream before a comment is sent");
+  const auto optional_seconds = [&](const char* name, double& value, const char* help) {
+    app.add_option(name, value, help)
+        ->check(CLI::Range(0.0, 86400.0))
+        ->capture_default_str()
+        ->group("Limits");
+  };
+  optional_seconds("--queue-time", o.queue_time, "seconds a request may wait, then 503; 0: any");
+  optional_seconds("--request-time", o.request_time,
+                   "seconds a request may take; it ends with what is there; 0: any");
   seconds("--drain-time", o.drain_time, "seconds that requests may go on after SIGTERM");
 }
 
@@ -244,6 +300,7 @@ Action define_serve(CLI::App& app) {
   app.add_option("--api-key", o->api_key, "a key; better give it in SERVAL_API_KEY")
       ->configurable(false);
   app.add_flag("--insecure-no-auth", o->no_auth, "let everyone who can connect use the server");
+  app.add_flag("--no-sandbox", o->no_sandbox, "keep the right to open any file and make any call");
   app.add_option("--allow-host", o->hosts, "a further name this server goes by; may be repeated")
       ->allow_extra_args(false);
   app.add_option("--cors-origin", o->origins, "a web origin that may call; may be repeated")
@@ -260,6 +317,9 @@ Action define_serve(CLI::App& app) {
   app.add_option("--preload", o->snapshots.preload,
                  "load this snapshot before serving: NAME, or KEY/NAME; may be repeated")
       ->allow_extra_args(false);
+  app.add_option("--read-bandwidth", o->read_bandwidth,
+                 "GB/s this machine reads (serval doctor); /metrics then shows the share achieved")
+      ->check(CLI::Range(0.0, 1e5));
   add_engine_options(app, o->engine);
   app.get_option("--ctx-size")
       ->description("KV tokens shared by all requests (default: one full context)");

@@ -50,9 +50,8 @@ def talk(server, data, context=None, timeout=30):
 
 
 def test_the_official_client(secure, certificate):
-    import httpx
     client = openai.OpenAI(base_url=f"https://localhost:{secure.port}/v1", api_key="any",
-                           http_client=httpx.Client(verify=secure.context), max_retries=0)
+                           http_client=openai.DefaultHttpxClient(verify=secure.context), max_retries=0)
     asked = dict(model="smollm2-135m", prompt="Once upon a time", max_tokens=20, temperature=0)
     whole = client.completions.create(**asked).choices[0].text
     assert whole and "".join(c.choices[0].text for c in client.completions.create(**asked, stream=True)) == whole
