@@ -252,12 +252,9 @@ void Core::take_token(Sequence& s) {
   post_(g.outlet, std::move(delta));
 }
 
-void Core::emit_end(Sequence& s) {
+Event Core::ending(Sequence& s) {
   Generation& g = *s.generation;
-  if (s.failed) {
-    post_(g.outlet, Failed{*s.failed});
-    return;
-  }
+  if (s.failed) return Failed{*s.failed};
   Finished finished;
   finished.reason = *s.finished;
   if (finished.reason == FinishReason::kCancelled) {
@@ -266,16 +263,20 @@ void Core::emit_end(Sequence& s) {
   if (const std::string* stop = g.output.stopped_by()) finished.stop_text = *stop;
   finished.usage = {s.prompt_tokens, s.cached_tokens, s.completion_tokens()};
   finished.timings = timings(s, clock_());
-  post_(g.outlet, std::move(finished));
+  return finished;
 }
 
+// Who is told of an end finds the counters without it.
 void Core::sweep() {
+  endings_.clear();  // of a sweep that ran out of memory, whose sequences are all still there
   scheduler_.sweep([this](Sequence& s) {
     stalled_ = false;
     if (s.before_release) s.before_release(*this, s);
-    emit_end(s);
+    endings_.emplace_back(s.generation->outlet, ending(s));
   });
   publish_counters();
+  for (auto& [outlet, event] : endings_) post_(outlet, std::move(event));
+  endings_.clear();
 }
 
 void Core::publish_counters() {

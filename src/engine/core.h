@@ -75,7 +75,7 @@ class Core {
   void advance(const PlannedSpan& span);
   void take_token(Sequence& sequence);
   void expire(int64_t now_us);
-  void emit_end(Sequence& sequence);
+  Event ending(Sequence& sequence);
   void sweep();
 
   BlockManager blocks_;
@@ -89,6 +89,7 @@ class Core {
   StepTraffic traffic_;
   int64_t last_end_us_ = 0;
   bool stalled_ = false;
+  std::vector<std::pair<OutletPtr, Event>> endings_;  // of one sweep
   std::function<void(Sequence&)> on_add_;
 };
 

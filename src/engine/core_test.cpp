@@ -654,7 +654,8 @@ TEST(Core, LogprobsAreOfTheModelsOwnDistribution) {
 
 TEST(Core, RefusesWhatCanNeverRun) {
   World world(64, {64, 8, 64, 128});
-  const auto refused = [&](const std::function<void(Request&)>& change, const char* word) {
+  const auto refused = [&](const std::function<void(Request&)>& change, const char* word,
+                           const char* param = nullptr) {
     Request request = greedy(prompt(20), 5);
     change(request);
     const RequestId id = world.add(std::move(request));
@@ -662,21 +663,22 @@ TEST(Core, RefusesWhatCanNeverRun) {
     EXPECT_EQ(world[id].failed->code(), ErrorCode::kInvalidArgument);
     EXPECT_NE(world[id].failed->message().find(word), std::string::npos)
         << world[id].failed->message();
+    EXPECT_EQ(world[id].failed->param(), param == nullptr ? word : param);
   };
-  refused([](Request& r) { r.prompt = std::vector<TokenId>{}; }, "empty");
-  refused([](Request& r) { r.prompt = prompt(128); }, "128");
-  refused([](Request& r) { r.prompt = std::vector<TokenId>{1, 999}; }, "999");
-  refused([](Request& r) { r.prompt = TextPrompt{"a\xFF", false, true}; }, "UTF-8");
-  refused([](Request& r) { r.prompt = ChatPrompt{}; }, "no template");
+  refused([](Request& r) { r.prompt = std::vector<TokenId>{}; }, "empty", "prompt");
+  refused([](Request& r) { r.prompt = prompt(128); }, "128", "prompt");
+  refused([](Request& r) { r.prompt = std::vector<TokenId>{1, 999}; }, "999", "prompt");
+  refused([](Request& r) { r.prompt = TextPrompt{"a\xFF", false, true}; }, "UTF-8", "prompt");
+  refused([](Request& r) { r.prompt = ChatPrompt{}; }, "no template", "messages");
   refused([](Request& r) { r.max_tokens = -1; }, "max_tokens");
   refused([](Request& r) { r.min_tokens = 6; }, "min_tokens");
   refused([](Request& r) { r.stop = {""}; }, "stop");
   refused([](Request& r) { r.stop.resize(17, "x"); }, "stop");
-  refused([](Request& r) { r.stop_tokens = {kVocab}; }, "stop_tokens");
+  refused([](Request& r) { r.stop_tokens = {kVocab}; }, "stop_tokens", "stop_token_ids");
   refused([](Request& r) { r.logprobs = 21; }, "logprobs");
   refused([](Request& r) { r.sampling.top_p = 2; }, "top_p");
   refused([](Request& r) { r.sampling.temperature = NAN; }, "temperature");
-  refused([](Request& r) { r.sampling.samplers = {"nonsense"}; }, "nonsense");
+  refused([](Request& r) { r.sampling.samplers = {"nonsense"}; }, "nonsense", "samplers");
   refused([](Request& r) { r.sampling.logit_bias = {{kVocab, 1.0F}}; }, "logit_bias");
   refused([](Request& r) { r.priority = 101; }, "priority");
   refused([](Request& r) { r.tenant.resize(1025); }, "tenant");

@@ -169,6 +169,137 @@ TEST_F(RealModel, SinksStopThrowAndDawdleAlone) {
   EXPECT_TRUE(finished);
 }
 
+// What one request's sink was told, for a thread that waits for it.
+class Told {
+ public:
+  EventSink sink() {
+    return [this](RequestId, const Event& event) {
+      const std::lock_guard lock(mutex_);
+      if (std::holds_alternative<TextDelta>(event)) ++deltas_;
+      if (const auto* pooled = std::get_if<Pooled>(&event)) pooled_ = pooled->values;
+      if (const auto* finished = std::get_if<Finished>(&event)) finished_ = *finished;
+      if (const auto* failed = std::get_if<Failed>(&event)) failed_ = failed->error;
+      told_.notify_all();
+      return true;
+    };
+  }
+  Finished finished() {
+    std::unique_lock lock(mutex_);
+    told_.wait(lock, [&] { return finished_ || failed_; });
+    if (failed_) throw *failed_;
+    return *finished_;
+  }
+  std::vector<float> pooled() {
+    finished();
+    return pooled_;
+  }
+  void wait_for_deltas(int count) {
+    std::unique_lock lock(mutex_);
+    told_.wait(lock, [&] { return deltas_ >= count; });
+  }
+  int deltas() {
+    const std::lock_guard lock(mutex_);
+    return deltas_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable told_;
+  int deltas_ = 0;
+  std::vector<float> pooled_;
+  std::optional<Finished> finished_;
+  std::optional<Error> failed_;
+};
+
+TEST_F(RealModel, PausesResumesAndKeepsDeadlines) {
+  auto engine = load();
+  const auto expected = generate(*engine, story(1, 40)).value();
+  Told paused, late;
+  const RequestId id = engine->submit(story(1, 40), paused.sink()).value();
+  paused.wait_for_deltas(2);
+  engine->pause(id);
+  engine->pause(987654321);
+  EXPECT_TRUE(generate(*engine, story(2, 5)).ok());  // the pause holds from before its first step
+  const int deltas = paused.deltas();
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_EQ(paused.deltas(), deltas);
+  EXPECT_LT(deltas, 40);
+  // A paused engine sleeps, and wakes for a deadline.
+  Request doomed = story(3, 300);
+  doomed.ignore_eos = true;
+  doomed.timeout_ms = 150;
+  const RequestId other = engine->submit(doomed, late.sink()).value();
+  late.wait_for_deltas(1);
+  engine->pause(other);
+  EXPECT_EQ(late.finished().reason, FinishReason::kCancelled);
+  EXPECT_LT(late.deltas(), 300);
+  engine->resume(id);
+  EXPECT_EQ(paused.finished().usage.completion_tokens, expected.finished.usage.completion_tokens);
+  EXPECT_EQ(engine->stats().kv_tokens_used, 0);
+
+  EngineConfig config;
+  config.model = *model_path();
+  config.context = 512;
+  config.max_sequences = 1;
+  auto loaded = Engine::load(config);
+  ASSERT_TRUE(loaded.ok());
+  Engine* narrow = loaded->get();
+  Request impatient = story(4, 5);
+  impatient.queue_timeout_ms = 30;
+  Told runs, waits;
+  doomed.timeout_ms = 0;
+  const RequestId first = narrow->submit(doomed, runs.sink()).value();
+  ASSERT_TRUE(narrow->submit(impatient, waits.sink()).ok());
+  try {
+    waits.finished();
+    ADD_FAILURE() << "it began although another one ran";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kDeadline);
+  }
+  narrow->cancel(first);
+  EXPECT_EQ(runs.finished().reason, FinishReason::kCancelled);
+}
+
+TEST_F(RealModel, PoolsBesideStreamsAndRecordsItsSteps) {
+  std::vector<float> expected;
+  for (const int batch_tokens : {512, 7}) {
+    auto engine = load(batch_tokens);
+    Request endless = story(1, 300);
+    endless.ignore_eos = true;
+    Told stream, embedding;
+    const RequestId id = engine->submit(endless, stream.sink()).value();
+    stream.wait_for_deltas(1);
+    Request request = story(2);
+    request.pooling = Pooling::kMean;
+    ASSERT_TRUE(engine->submit(request, embedding.sink()).ok());
+    const std::vector<float> found = embedding.pooled();
+    EXPECT_EQ(found.size(), static_cast<size_t>(engine->info().hidden_size));
+    if (expected.empty()) expected = found;
+    EXPECT_EQ(found, expected) << batch_tokens << " rows per step";
+    stream.wait_for_deltas(stream.deltas() + 2);
+    engine->cancel(id);
+    stream.finished();
+    const EngineStats stats = engine->stats();
+    EXPECT_EQ(stats.running, 0);
+    EXPECT_EQ(stats.rows, [&] {
+      uint64_t rows = 0;
+      for (const StepRecord& step : engine->last_steps(1024)) rows += step.rows;
+      return rows;
+    }());
+    const auto steps = engine->last_steps(3);
+    ASSERT_EQ(steps.size(), 3U);
+    EXPECT_EQ(steps.back().number, stats.steps);
+    EXPECT_EQ(steps.back().number, steps.front().number + 2);
+    EXPECT_LE(steps[0].end_us, steps[1].begin_us);
+    EXPECT_EQ(steps.back().spans.at(0).request, id);
+    EXPECT_TRUE(steps.back().spans.at(0).decode);
+    EXPECT_GT(steps.back().weight_bytes, engine->info().weight_bytes / 2);
+    EXPECT_GT(steps.back().kv_bytes, 0U);
+    EXPECT_GT(stats.step_us, 0U);
+    EXPECT_LE(stats.rows_after_cancel, 1U);
+  }
+}
+
 TEST_F(RealModel, RefusesBadConfigurations) {
   const auto refused = [](const std::function<void(EngineConfig&)>& change, ErrorCode code,
                           const char* word) {

@@ -68,7 +68,14 @@ struct Collect final : LogitSink {
       all.insert(all.end(), slice.row(r), slice.row(r) + slice.cols);
     }
   }
-  std::vector<float> all;
+  void hidden(int first, Tensor slice) override {
+    EXPECT_LE(slice.rows, kMaxLogitSlice);
+    EXPECT_EQ(static_cast<size_t>(first) * static_cast<size_t>(slice.cols), states.size());
+    for (int r = 0; r < slice.rows; ++r) {
+      states.insert(states.end(), slice.row(r), slice.row(r) + slice.cols);
+    }
+  }
+  std::vector<float> all, states;
 };
 
 // Runs the same scene on the reference backend and on the one under test.
@@ -236,6 +243,33 @@ TEST_P(Formats, Head) {
     // Where the cap flattens large logits, what is left of them is smaller than their errors were.
     const double capped_limit = is_float(type()) ? kFunction : 3 * kQuantized;
     EXPECT_LT(error, capped ? capped_limit : limit()) << capped;
+  }
+}
+
+TEST(Hidden, TheHeadHandsOutTheRowsItNormed) {
+  for (const std::string& usable : usable_isas()) {
+    for (const int width : {32, 96, 576}) {
+      const double error = compare(usable, [&](Backend& backend) {
+        MemoryTensors tensors;
+        const auto table =
+            backend.pack_embedding(tensors.add("t", DType::kQ8_0, 40, width, 1), true, tensors);
+        const NormWeights norm(backend, width, 4);
+        backend.reserve({});
+        const Ragged ragged({{0, 150}, {3, 1}, {31, 40}});
+        const Activations x(backend, ragged.rows(), width, 6);
+        Collect sink;
+        ForwardBatch batch = ragged.batch();
+        batch.hidden_rows = batch.logit_rows;  // more than one slice
+        batch.logit_rows = batch.logit_rows.subspan(5, 2);
+        backend.begin_step(batch);
+        backend.head(x.tensor, norm.norm, table->linear(), {}, sink);
+        backend.end_step();
+        EXPECT_EQ(sink.all.size(), 2U * 40);
+        EXPECT_EQ(sink.states.size(), batch.hidden_rows.size() * static_cast<size_t>(width));
+        return sink.states;
+      });
+      EXPECT_LT(error, kFunction) << usable << ", " << width;
+    }
   }
 }
 
