@@ -122,11 +122,15 @@ class Engine {
   Result<std::vector<TokenId>> tokenize(const Prompt& prompt) const;
 
   // Computes the prompt's KV (or takes it from the cache) and writes it durably: temporary file,
-  // checksum, fsync, rename. Blocks the caller.
-  Result<SnapshotInfo> save_state(const Prompt& prompt, const std::string& path);
-  // Verifies everything, then makes the blocks available to later requests that begin with the same
-  // tokens, pinned until release_state. Live state is unchanged on any error.
-  Result<SnapshotInfo> load_state(const std::string& path);
+  // checksum, fsync, rename. Blocks the caller. `tenant`: whose cached KV it uses and fills.
+  Result<SnapshotInfo> save_state(const Prompt& prompt, const std::string& path,
+                                  const std::string& tenant = {});
+  // Verifies everything, then makes the blocks available to later requests of the tenant that begin
+  // with the same tokens, pinned until release_state. Live state is unchanged on any error.
+  Result<SnapshotInfo> load_state(const std::string& path, const std::string& tenant = {});
+  // What a snapshot holds and whether this engine could load it. `whole`: proves every byte, not
+  // only header and tokens.
+  Result<SnapshotInfo> inspect_state(const std::string& path, bool whole) const;
   // Lets go of the blocks that load_state(path) pinned; unknown paths are ignored.
   void release_state(const std::string& path);
   // The tokens a snapshot stands for.

@@ -23,11 +23,21 @@ std::string under_home(const char* xdg_variable, const char* fallback) {
   return home + "/" + fallback + "/serval";
 }
 
+std::string data_folder() {
+  const std::string home = variable("SERVAL_HOME");
+  return home.empty() ? under_home("XDG_DATA_HOME", ".local/share") : home;
+}
+
 }  // namespace
 
-std::string model_root() {
-  const std::string home = variable("SERVAL_HOME");
-  return (home.empty() ? under_home("XDG_DATA_HOME", ".local/share") : home) + "/models";
+std::string model_root() { return data_folder() + "/models"; }
+
+std::string snapshot_folder() {
+  try {
+    return data_folder() + "/snapshots";
+  } catch (const Error&) {  // a service without a home that was given a model's path
+    return {};
+  }
 }
 
 std::string state_folder() { return under_home("XDG_STATE_HOME", ".local/state"); }

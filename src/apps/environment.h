@@ -7,6 +7,8 @@ namespace serval {
 
 // SERVAL_HOME, else $XDG_DATA_HOME/serval, else ~/.local/share/serval; models lie in models/.
 std::string model_root();
+// snapshots/ beside models/; empty when there is no home.
+std::string snapshot_folder();
 // $XDG_STATE_HOME/serval, else ~/.local/state/serval: chat history and saved conversations.
 std::string state_folder();
 // SERVAL_HUB, else the built-in address, without a final slash.

@@ -241,6 +241,11 @@ void add_engine_options(CLI::App& app, EngineOptions& options) {
       ->capture_default_str();
   app.add_option("--gpu-layers,--n-gpu-layers", options.gpu_layers,
                  "accepted for compatibility (-ngl)");
+  app.add_option("--kv-cache-dir", options.kv_cache_dir,
+                 "keep cached KV in this folder, also for the next start");
+  app.add_option("--kv-cache-size", options.kv_cache_bytes, "bytes it may hold: 512M, 16G")
+      ->transform(CLI::AsSizeValue(false))
+      ->default_str("4G");
 }
 
 EngineConfig engine_config(const EngineOptions& options, const std::string& model_path) {
@@ -254,6 +259,8 @@ EngineConfig engine_config(const EngineOptions& options, const std::string& mode
   config.threads = options.threads;
   config.context = options.context;
   config.batch_tokens = options.batch;
+  config.kv_cache_dir = options.kv_cache_dir;
+  config.kv_cache_bytes = options.kv_cache_bytes;
   if (options.parallel > 0) config.max_sequences = options.parallel;
   config.kv_type = options.kv_type == "f32"    ? KvStorage::kF32
                    : options.kv_type == "q8_0" ? KvStorage::kQ8_0

@@ -39,6 +39,8 @@ struct EngineOptions {
   std::string backend = "cpu";
   std::string kv_type = "f16";
   std::optional<int> gpu_layers;
+  std::string kv_cache_dir;
+  int64_t kv_cache_bytes = EngineConfig().kv_cache_bytes;
   bool verbose = false;
 };
 void add_engine_options(CLI::App& app, EngineOptions& options);

@@ -15,6 +15,7 @@
 #include <mutex>
 #include <utility>
 
+#include "engine/disk_tier.h"
 #include "engine/engine_thread.h"
 #include "engine/input.h"
 #include "engine/loader.h"
@@ -62,30 +63,44 @@ class BlockLease {
 }  // namespace
 
 struct Engine::Impl {
-  Impl(LoadedModel&& model, int max_queue)
-      : loaded(std::move(model)),
+  Impl(LoadedModel&& model, const EngineConfig& config)
+      : share_prefix_cache(config.share_prefix_cache),
+        loaded(std::move(model)),
         input(*loaded.tokenizer, loaded.chat_template, loaded.template_problem,
               loaded.info.context),
         thread({*loaded.model, *loaded.backend, *loaded.kv, loaded.limits,
-                loaded.tokenizer->vocab().size()},
-               max_queue) {}
-
-  LoadedModel loaded;
-  Input input;
-  std::mutex snapshots_mutex;  // one save or load at a time
-  std::optional<Fingerprint> identity;
-  std::map<std::string, BlockTable> pinned;  // by path
-  EngineThread thread;  // last: it borrows all of the above, and is destroyed first
-
-  const Fingerprint& fingerprint() {  // REQUIRES: snapshots_mutex
-    if (!identity) identity = serval::fingerprint(loaded);
-    return *identity;
+                loaded.tokenizer->vocab().size(), loaded.traffic, config.max_itl_ms,
+                config.share_prefix_cache},
+               config.max_queue) {
+    if (!config.kv_cache_dir.empty()) open_disk(config);
+  }
+  ~Impl() {
+    if (disk != nullptr) disk->stop();
   }
 
+  const bool share_prefix_cache;
+  LoadedModel loaded;
+  Input input;
+  std::once_flag identified;
+  Fingerprint identity;
+  std::mutex pins_mutex;
+  std::map<std::string, BlockTable> pinned;  // by path
+  std::unique_ptr<DiskTier> disk;            // null: cached KV does not outlive the process
+  EngineThread thread;  // last: it borrows all of the above, and is destroyed first
+
+  const Fingerprint& fingerprint() {
+    std::call_once(identified, [this] { identity = serval::fingerprint(loaded); });
+    return identity;
+  }
+
+  void open_disk(const EngineConfig& config);
   Result<RequestId> submit(Request request, EventSink sink, BeforeRelease before_release);
-  BlockTable compute_prompt(const std::vector<TokenId>& tokens);
-  SnapshotInfo save_snapshot(const std::vector<TokenId>& tokens, const std::string& path);
-  SnapshotInfo load_snapshot(const std::string& path);
+  BlockTable compute_prompt(const std::vector<TokenId>& tokens, const std::string& tenant);
+  SnapshotInfo save_snapshot(const std::vector<TokenId>& tokens, const std::string& path,
+                             const std::string& tenant);
+  SnapshotReader open_snapshot(const std::string& path);
+  SnapshotInfo inspect_snapshot(const std::string& path, bool whole);
+  SnapshotInfo load_snapshot(const std::string& path, const std::string& tenant);
 };
 
 Engine::Engine() = default;
@@ -94,7 +109,7 @@ Engine::~Engine() = default;
 Result<std::unique_ptr<Engine>> Engine::load(const EngineConfig& config) {
   return as_result([&] {
     std::unique_ptr<Engine> engine(new Engine);
-    engine->impl_ = std::make_unique<Impl>(load_everything(config), config.max_queue);
+    engine->impl_ = std::make_unique<Impl>(load_everything(config), config);
     return engine;
   });
 }
@@ -114,12 +129,6 @@ EngineStats Engine::stats() const {
   s.cached_tokens = c.cached_tokens;
   s.completion_tokens = c.completion_tokens;
   s.cancelled = c.cancelled;
-  return s;
-}
-
-Result<RequestId> Engine::submit(Request request, EventSink sink) {
-  return impl_->submit(std::move(request), std::move(sink), {});
-}
   s.disk_cached_tokens = c.disk_cached_tokens;
   s.rows = c.rows;
   s.rows_after_cancel = c.rows_after_cancel;
@@ -129,6 +138,12 @@ Result<RequestId> Engine::submit(Request request, EventSink sink) {
   s.weight_bytes = c.weight_bytes;
   s.kv_bytes = c.kv_bytes;
   std::copy(c.step_histogram.begin(), c.step_histogram.end(), s.step_histogram.begin());
+  return s;
+}
+
+Result<RequestId> Engine::submit(Request request, EventSink sink) {
+  return impl_->submit(std::move(request), std::move(sink), {});
+}
 
 void Engine::cancel(RequestId id) { impl_->thread.cancel(id); }
 void Engine::pause(RequestId id) { impl_->thread.pause(id, true); }
@@ -170,12 +185,32 @@ Result<RequestId> Engine::Impl::submit(Request request, EventSink sink,
   return result ? *result : Submitted(result.error());
 }
 
+void Engine::Impl::open_disk(const EngineConfig& config) {
+  const Fingerprint& f = fingerprint();
+  DiskCacheConfig disk_config;
+  disk_config.folder = config.kv_cache_dir;
+  disk_config.max_bytes = static_cast<uint64_t>(std::max<int64_t>(config.kv_cache_bytes, 0));
+  disk_config.kind = {
+      fmt::format("model {:016x}; {}; {}; {}", f.model, f.shape, f.kv_type, f.numerics),
+      loaded.kv->block_bytes()};
+  disk = std::make_unique<DiskTier>(
+      disk_config, *loaded.kv,
+      [this](std::function<void(Core&)> job) { thread.later(std::move(job)); });
+  if (const std::string reason = disk->cache().read_only_reason(); !reason.empty()) {
+    loaded.info.warnings.push_back(fmt::format("{}: KV cached there is used, but none is added: {}",
+                                               config.kv_cache_dir, reason));
+  }
+  thread.run([this](Core& core) { disk->attach(core); });
+}
+
 // ---- Snapshots
 
 // Computes the prompt (or finds it cached) and returns its whole blocks, referenced.
-BlockTable Engine::Impl::compute_prompt(const std::vector<TokenId>& tokens) {
+BlockTable Engine::Impl::compute_prompt(const std::vector<TokenId>& tokens,
+                                        const std::string& tenant) {
   Request request;
   request.prompt = tokens;
+  request.tenant = tenant;
   request.max_tokens = 0;
   BlockTable table;
   std::promise<std::optional<Error>> done;
@@ -201,10 +236,9 @@ BlockTable Engine::Impl::compute_prompt(const std::vector<TokenId>& tokens) {
 }
 
 SnapshotInfo Engine::Impl::save_snapshot(const std::vector<TokenId>& tokens,
-                                         const std::string& path) {
-  const std::lock_guard lock(snapshots_mutex);
+                                         const std::string& path, const std::string& tenant) {
   BlockLease lease(thread);
-  lease.table = compute_prompt(tokens);
+  lease.table = compute_prompt(tokens, tenant);
   const int blocks = static_cast<int>(lease.table.size());
   const size_t block_bytes = loaded.kv->block_bytes();
   SnapshotWriter writer(path, {fingerprint(), tokens, blocks, block_bytes});
@@ -217,26 +251,39 @@ SnapshotInfo Engine::Impl::save_snapshot(const std::vector<TokenId>& tokens,
   return {blocks * kBlockTokens, writer.bytes()};
 }
 
-SnapshotInfo Engine::Impl::load_snapshot(const std::string& path) {
-  const std::lock_guard lock(snapshots_mutex);
-  const SnapshotReader reader(path);
-  const SnapshotHeader& header = reader.header();
-  const size_t block_bytes = loaded.kv->block_bytes();
-  reader.require(fingerprint(), block_bytes);
+// Opened, proven to be of this model and whole up to its blocks.
+SnapshotReader Engine::Impl::open_snapshot(const std::string& path) {
+  SnapshotReader reader(path);
+  reader.require(fingerprint(), loaded.kv->block_bytes());
   const int vocab = loaded.tokenizer->vocab().size();
-  for (const TokenId token : header.tokens) {
+  for (const TokenId token : reader.header().tokens) {
     if (token < 0 || token >= vocab) {
       throw Error(ErrorCode::kCorrupt, path + ": a token is outside the vocabulary");
     }
   }
-  std::vector<std::byte> bytes(block_bytes);
+  return reader;
+}
+
+SnapshotInfo Engine::Impl::inspect_snapshot(const std::string& path, bool whole) {
+  const SnapshotReader reader = open_snapshot(path);
+  const int blocks = reader.header().blocks;
+  std::vector<std::byte> bytes(whole ? loaded.kv->block_bytes() : 0);
+  for (int i = 0; whole && i < blocks; ++i) reader.read_block(i, bytes);
+  return {blocks * kBlockTokens, reader.bytes()};
+}
+
+SnapshotInfo Engine::Impl::load_snapshot(const std::string& path, const std::string& tenant) {
+  const SnapshotReader reader = open_snapshot(path);
+  const SnapshotHeader& header = reader.header();
+  std::vector<std::byte> bytes(loaded.kv->block_bytes());
   for (int i = 0; i < header.blocks; ++i) reader.read_block(i, bytes);  // verifies
 
+  const CacheDomain domain = cache_domain(share_prefix_cache ? std::string() : tenant, "");
   BlockLease lease(thread);
   int cached = 0;
   thread.run([&](Core& core) {
     BlockManager& blocks = core.blocks();
-    const auto match = blocks.find(header.tokens, header.blocks);
+    const auto match = blocks.find(header.tokens, header.blocks, domain);
     const int needed = header.blocks - match.blocks;
     const int available = blocks.available() - match.idle;
     if (needed >= available) {  // one block stays for requests
@@ -246,7 +293,7 @@ SnapshotInfo Engine::Impl::load_snapshot(const std::string& path) {
                       "raise the KV pool or release other snapshots",
                       path, needed, available, blocks.total()));
     }
-    cached = blocks.take_cached(header.tokens, header.blocks, lease.table);
+    cached = blocks.take_cached(header.tokens, header.blocks, lease.table, domain);
     blocks.grow(lease.table, header.blocks);
   });
   for (int i = cached; i < header.blocks; ++i) {
@@ -259,24 +306,31 @@ SnapshotInfo Engine::Impl::load_snapshot(const std::string& path) {
       core.blocks().publish(
           lease.table, i,
           std::span(header.tokens)
-              .subspan(static_cast<size_t>(i) * kBlockTokens, static_cast<size_t>(kBlockTokens)));
+              .subspan(static_cast<size_t>(i) * kBlockTokens, static_cast<size_t>(kBlockTokens)),
+          domain);
     }
   });
+  const std::lock_guard lock(pins_mutex);
   lease.table.swap(pinned[path]);  // the lease gives back what this path pinned before
   return {header.blocks * kBlockTokens, reader.bytes()};
 }
 
-Result<SnapshotInfo> Engine::save_state(const Prompt& prompt, const std::string& path) {
-  return as_result([&] { return impl_->save_snapshot(tokenize(prompt).value(), path); });
+Result<SnapshotInfo> Engine::save_state(const Prompt& prompt, const std::string& path,
+                                        const std::string& tenant) {
+  return as_result([&] { return impl_->save_snapshot(tokenize(prompt).value(), path, tenant); });
 }
 
-Result<SnapshotInfo> Engine::load_state(const std::string& path) {
-  return as_result([&] { return impl_->load_snapshot(path); });
+Result<SnapshotInfo> Engine::load_state(const std::string& path, const std::string& tenant) {
+  return as_result([&] { return impl_->load_snapshot(path, tenant); });
+}
+
+Result<SnapshotInfo> Engine::inspect_state(const std::string& path, bool whole) const {
+  return as_result([&] { return impl_->inspect_snapshot(path, whole); });
 }
 
 void Engine::release_state(const std::string& path) {
-  const std::lock_guard lock(impl_->snapshots_mutex);
   BlockLease lease(impl_->thread);
+  const std::lock_guard lock(impl_->pins_mutex);
   const auto found = impl_->pinned.find(path);
   if (found == impl_->pinned.end()) return;
   lease.table.swap(found->second);
@@ -284,12 +338,7 @@ void Engine::release_state(const std::string& path) {
 }
 
 Result<std::vector<TokenId>> Engine::state_tokens(const std::string& path) const {
-  return as_result([&] {
-    const SnapshotReader reader(path);
-    const std::lock_guard lock(impl_->snapshots_mutex);
-    reader.require(impl_->fingerprint(), impl_->loaded.kv->block_bytes());
-    return reader.header().tokens;
-  });
+  return as_result([&] { return impl_->open_snapshot(path).header().tokens; });
 }
 
 const char* to_string(FinishReason reason) {

@@ -32,6 +32,9 @@ class EngineThread {
   // Runs the job between two steps and waits for it; rethrows what it throws.
   void run(const std::function<void(Core&)>& job);
 
+  // The same without waiting. The job must not throw.
+  void later(std::function<void(Core&)> job) { post(Job(std::move(job))); }
+
   const Counters& counters() const { return counters_; }
   const StepLog& steps() const { return core_.steps(); }
   size_t workspace_bytes() const { return core_.workspace_bytes(); }

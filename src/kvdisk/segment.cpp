@@ -43,8 +43,7 @@ uint64_t header_checksum(const RawRecord& raw) {
 }
 
 [[noreturn]] void fail(const std::string& path, const char* action) {
-  throw Error(ErrorCode::kIo,
-              path + ": " + action + ": " + std::generic_category().message(errno));
+  throw Error(ErrorCode::kIo, path + ": " + action + ": " + std::generic_category().message(errno));
 }
 
 bool pread_all(int descriptor, uint64_t offset, std::span<std::byte> out) {
