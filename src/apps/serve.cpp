@@ -160,7 +160,7 @@ std::string folder_of(const std::string& path) {
 
 // Everything the process will open from now on. Called while it has one thread.
 void enter_sandbox(const ServeOptions& options, const std::string& model,
-                   const std::string& kv_cache_dir) {
+                   const std::vector<std::string>& folders) {
   if (options.no_sandbox) {
     notice("no sandbox: this process keeps all rights of its user");
     return;
@@ -170,9 +170,13 @@ void enter_sandbox(const ServeOptions& options, const std::string& model,
   // The parts of a split model stand beside the first.
   if (model.find("-00001-of-") != std::string::npos) files.read.push_back(folder_of(model));
   if (!options.unix_path.empty()) files.socket_folder = folder_of(options.unix_path);
-  for (const std::string& folder : {kv_cache_dir}) {
+  for (const std::string& folder : folders) {
     if (folder.empty()) continue;
-    std::filesystem::create_directories(folder);
+    // Whoever needs a folder that cannot be made says so.
+    std::error_code ignored;
+    if (std::filesystem::create_directories(folder, ignored)) {
+      std::filesystem::permissions(folder, std::filesystem::perms::owner_all, ignored);
+    }
     files.write.push_back(folder);
   }
   if (restrict_files(files) == 0) {
@@ -206,7 +210,7 @@ int serve(const ServeOptions& options) {
   const std::string model = service.model;
   try {
     const EngineConfig engine_config = serve_engine_config(options, path);
-    enter_sandbox(options, path, engine_config.kv_cache_dir);
+    enter_sandbox(options, path, {engine_config.kv_cache_dir, service.snapshots.folder});
     ServerConfig config = server_config(options, std::move(service));
     check_exposure(config);
     raise_descriptor_limit(options.limits.connections);

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <span>
 
 namespace serval {
 namespace {
@@ -25,6 +27,25 @@ std::string escaped(std::string_view label) {
     }
   }
   return out;
+}
+
+struct Family {
+  std::string_view name, help, labels;
+};
+
+// counts: [bounds + 1], of each bucket alone.
+void render_histogram(std::string& out, const Family& family, std::span<const double> bounds,
+                      std::span<const uint64_t> counts, double sum) {
+  const auto& [name, help, labels] = family;
+  out += fmt::format("# HELP {} {}\n# TYPE {} histogram\n", name, help, name);
+  uint64_t total = 0;
+  for (size_t i = 0; i < bounds.size(); ++i) {
+    total += counts[i];
+    out += fmt::format("{}_bucket{{{},le=\"{}\"}} {}\n", name, labels, bounds[i], total);
+  }
+  total += counts[bounds.size()];
+  out += fmt::format("{}_bucket{{{},le=\"+Inf\"}} {}\n{}_sum{{{}}} {}\n{}_count{{{}}} {}\n", name,
+                     labels, total, name, labels, sum, name, labels, total);
 }
 
 class Text {
@@ -66,8 +87,38 @@ void render_engine(Text& text, const EngineStats& stats) {
            stats.prompt_tokens + stats.cached_tokens);
   text.one("counter", "vllm:prefix_cache_hits_total", "Prompt tokens found in the cache.",
            stats.cached_tokens);
-  text.one("counter", "serval:engine_steps_total", "Batches computed.", stats.steps);
+  text.head("counter", "serval:prefix_cache_hits_total", "Of these, by where they were found.");
+  text.row("serval:prefix_cache_hits_total", "tier", "memory",
+           stats.cached_tokens - stats.disk_cached_tokens);
+  text.row("serval:prefix_cache_hits_total", "tier", "disk", stats.disk_cached_tokens);
+  text.one("counter", "vllm:num_preemptions_total", "Sequences that had to give their KV back.",
+           stats.preemptions);
   text.one("counter", "serval:requests_cancelled_total", "Sequences cancelled.", stats.cancelled);
+  text.one("counter", "serval:rows_total", "Token rows computed.", stats.rows);
+  text.one("counter", "serval:rows_after_cancel_total",
+           "Of these, in a step that a cancel of their request overtook.", stats.rows_after_cancel);
+}
+
+// What the steps cost. Predicted over actual time is the cost model's error; bytes over time is the
+// memory bandwidth achieved.
+void render_steps(Text& text, const EngineStats& stats, const RecentSteps& recent,
+                  const std::string& labels) {
+  text.one("counter", "serval:engine_steps_total", "Batches computed.", stats.steps);
+  text.one("counter", "serval:step_predicted_seconds_total",
+           "Time that the cost model expected the steps to take.",
+           static_cast<double>(stats.predicted_step_us) / 1e6);
+  text.head("counter", "serval:step_read_bytes_total", "Bytes that the steps read, at least.");
+  text.row("serval:step_read_bytes_total", "what", "weights", stats.weight_bytes);
+  text.row("serval:step_read_bytes_total", "what", "kv", stats.kv_bytes);
+  text.one("gauge", "serval:step_read_bytes_per_second", "Achieved in the last steps.",
+           recent.bytes_per_second);
+  if (recent.roofline_ratio > 0) {
+    text.one("gauge", "serval:roofline_ratio",
+             "Share of the machine's memory bandwidth that the last steps achieved.",
+             recent.roofline_ratio);
+  }
+  render_histogram(text.out, {"serval:step_seconds", "Time of a step.", labels}, kStepSeconds,
+                   stats.step_histogram, static_cast<double>(stats.step_us) / 1e6);
 }
 
 void render_connections(Text& text, const ConnectionCounts& counts) {
@@ -99,15 +150,12 @@ void Histogram::record(double value) {
 
 void Histogram::render(std::string& out, std::string_view name, std::string_view help,
                        std::string_view labels) const {
-  out += fmt::format("# HELP {} {}\n# TYPE {} histogram\n", name, help, name);
-  uint64_t total = 0;
-  for (size_t i = 0; i < bounds_.size(); ++i) {
-    total += counts_[i].load(std::memory_order_relaxed);
-    out += fmt::format("{}_bucket{{{},le=\"{}\"}} {}\n", name, labels, bounds_[i], total);
+  std::array<uint64_t, kMaxBuckets + 1> counts{};
+  for (size_t i = 0; i < counts.size(); ++i) {
+    counts[i] = counts_[i].load(std::memory_order_relaxed);
   }
-  total += counts_[bounds_.size()].load(std::memory_order_relaxed);
-  out += fmt::format("{}_bucket{{{},le=\"+Inf\"}} {}\n{}_sum{{{}}} {}\n{}_count{{{}}} {}\n", name,
-                     labels, total, name, labels, sum_.load(), name, labels, total);
+  render_histogram(out, {name, help, labels}, bounds_, std::span(counts).first(bounds_.size() + 1),
+                   sum_.load());
 }
 
 Metrics::Metrics()
@@ -125,11 +173,25 @@ void Metrics::count_reply(int status) {
   if (found != kStatuses.end()) ++replies_[static_cast<size_t>(found - kStatuses.begin())];
 }
 
-std::string Metrics::render(const EngineStats& engine, const ConnectionCounts& connections,
-                            std::string_view model) const {
+RecentSteps measure(std::span<const StepRecord> steps, double bandwidth) {
+  double us = 0;
+  double bytes = 0;
+  for (const StepRecord& step : steps) {
+    us += static_cast<double>(step.end_us - step.begin_us);
+    bytes += static_cast<double>(step.weight_bytes + step.kv_bytes);
+  }
+  RecentSteps recent;
+  if (us > 0) recent.bytes_per_second = bytes / us * 1e6;
+  if (bandwidth > 0) recent.roofline_ratio = recent.bytes_per_second / bandwidth;
+  return recent;
+}
+
+std::string Metrics::render(const EngineStats& engine, const RecentSteps& recent,
+                            const ConnectionCounts& connections, std::string_view model) const {
   const std::string labels = fmt::format("model_name=\"{}\"", escaped(model));
   Text text(labels);
   render_engine(text, engine);
+  render_steps(text, engine, recent, labels);
   render_connections(text, connections);
 
   text.head("counter", "vllm:request_success_total", "Choices finished, by reason.");

@@ -32,6 +32,14 @@ class Histogram {
   std::atomic<double> sum_{0};
 };
 
+// How fast the last steps read memory.
+struct RecentSteps {
+  double bytes_per_second = 0;
+  double roofline_ratio = 0;  // of what the machine can read; 0: unknown
+};
+// `bandwidth`: what the machine can read, in bytes per second; 0: unknown.
+RecentSteps measure(std::span<const StepRecord> steps, double bandwidth);
+
 class Metrics {
  public:
   Metrics();
@@ -45,8 +53,8 @@ class Metrics {
   void count_reply(int status);
 
   // Prometheus text format 0.0.4, with vLLM's names where the meaning is the same.
-  std::string render(const EngineStats& engine, const ConnectionCounts& connections,
-                     std::string_view model) const;
+  std::string render(const EngineStats& engine, const RecentSteps& recent,
+                     const ConnectionCounts& connections, std::string_view model) const;
 
  private:
   static constexpr std::array<int, 19> kStatuses = {

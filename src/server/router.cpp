@@ -9,9 +9,13 @@ constexpr Route kRoutes[] = {
     {"POST", "/v1/chat/completions", Access::kUse, Lane::kWorker, chat_completions},
     {"POST", "/chat/completions", Access::kUse, Lane::kWorker, chat_completions},
     {"POST", "/v1/completions", Access::kUse, Lane::kWorker, completions},
-    {"POST", "/completions", Access::kUse, Lane::kWorker, completions},
-    {"POST", "/v1/embeddings", Access::kUse, Lane::kInline, embeddings},
-    {"POST", "/embeddings", Access::kUse, Lane::kInline, embeddings},
+    {"POST", "/completion", Access::kUse, Lane::kWorker, native_completion},
+    {"POST", "/completions", Access::kUse, Lane::kWorker, native_completion},
+    {"POST", "/infill", Access::kUse, Lane::kWorker, infill},
+    {"POST", "/v1/embeddings", Access::kUse, Lane::kWorker, embeddings},
+    {"POST", "/embeddings", Access::kUse, Lane::kWorker, embeddings},
+    {"POST", "/v1/responses", Access::kUse, Lane::kInline, other_dialect},
+    {"POST", "/v1/messages", Access::kUse, Lane::kInline, other_dialect},
     {"POST", "/v1/tokenize", Access::kUse, Lane::kWorker, tokenize},
     {"POST", "/tokenize", Access::kUse, Lane::kWorker, tokenize},
     {"POST", "/v1/detokenize", Access::kUse, Lane::kWorker, detokenize},
@@ -22,12 +26,20 @@ constexpr Route kRoutes[] = {
     {"GET", "/models", Access::kUse, Lane::kInline, list_models},
     {"GET", "/v1/models/*", Access::kUse, Lane::kInline, show_model},
     {"GET", "/models/*", Access::kUse, Lane::kInline, show_model},
+    {"GET", "/v1/kv/snapshots", Access::kUse, Lane::kWorker, list_snapshots},
+    {"POST", "/v1/kv/snapshots", Access::kUse, Lane::kWorker, create_snapshot},
+    {"GET", "/v1/kv/snapshots/*", Access::kUse, Lane::kWorker, read_snapshot},
+    {"POST", "/v1/kv/snapshots/*", Access::kUse, Lane::kWorker, act_on_snapshot},
+    {"PUT", "/v1/kv/snapshots/*", Access::kAdmin, Lane::kWorker, import_snapshot},
+    {"DELETE", "/v1/kv/snapshots/*", Access::kUse, Lane::kWorker, delete_snapshot},
     {"GET", "/health", Access::kOpen, Lane::kInline, health},
     {"GET", "/v1/health", Access::kOpen, Lane::kInline, health},
     {"GET", "/livez", Access::kOpen, Lane::kInline, livez},
     {"GET", "/readyz", Access::kOpen, Lane::kInline, readyz},
     {"GET", "/metrics", Access::kMetrics, Lane::kInline, metrics},
     {"GET", "/props", Access::kAdmin, Lane::kInline, props},
+    {"GET", "/admin/trace", Access::kAdmin, Lane::kWorker, trace},
+    {"GET", "/openapi.json", Access::kUse, Lane::kWorker, openapi},
 };
 
 bool matches(std::string_view pattern, std::string_view path) {
@@ -49,7 +61,8 @@ RouteMatch find_route(std::string_view method, std::string_view path) {
       match.route = &route;
       return match;
     }
-    match.allowed = std::string(route.method);
+    if (!match.allowed.empty()) match.allowed += ", ";
+    match.allowed += route.method;
     if (route.method == "GET") match.allowed += ", HEAD";
   }
   return match;

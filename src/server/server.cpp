@@ -223,6 +223,7 @@ HttpResponse Server::Impl::refuse(int status, std::string_view reason) {
 void Server::Impl::finished(const HttpRequest& request, const std::string& id,
                             const std::string& key_name, int status, double seconds) {
   service.metrics().count_reply(status);
+  const auto cost = service.take_note(id);
   if (!config.access_log) return;
   const int64_t milliseconds = static_cast<int64_t>(seconds * 1000);
   json::object line{{"request", id},
@@ -231,6 +232,15 @@ void Server::Impl::finished(const HttpRequest& request, const std::string& id,
                     {"status", status},
                     {"ms", milliseconds}};
   if (!key_name.empty()) line["key"] = key_name;
+  if (cost) {
+    line["choices"] = cost->choices;
+    line["prompt_tokens"] = cost->usage.prompt_tokens;
+    line["cached_tokens"] = cost->usage.cached_tokens;
+    line["completion_tokens"] = cost->usage.completion_tokens;
+    line["queue_ms"] = cost->timings.queue_ms;
+    line["prompt_ms"] = cost->timings.prompt_ms;
+    line["predicted_ms"] = cost->timings.predicted_ms;
+  }
   config.access_log(json::serialize(line));
 }
 

@@ -9,7 +9,11 @@
 namespace serval {
 
 Service::Service(Engine& engine, ServiceConfig config)
-    : engine_(engine), config_(std::move(config)), created_(std::time(nullptr)) {
+    : engine_(engine),
+      config_(std::move(config)),
+      infill_tokens_(find_infill_tokens(engine)),
+      created_(std::time(nullptr)),
+      snapshots_(engine, config_.snapshots) {
   // Changes when results may: another file, another kernel family, another version.
   const ModelInfo& info = engine.info();
   const std::string identity = fmt::format("{} {} {} {} {}", SERVAL_VERSION, info.name,
@@ -39,6 +43,20 @@ void Service::cancel_all() {
     ids.assign(live_.begin(), live_.end());
   }
   for (const RequestId id : ids) engine_.cancel(id);
+}
+
+void Service::note(const std::string& exchange, const RequestCost& cost) {
+  const std::lock_guard lock(mutex_);
+  notes_[exchange] = cost;
+}
+
+std::optional<RequestCost> Service::take_note(const std::string& exchange) {
+  const std::lock_guard lock(mutex_);
+  const auto found = notes_.find(exchange);
+  if (found == notes_.end()) return std::nullopt;
+  const RequestCost cost = found->second;
+  notes_.erase(found);
+  return cost;
 }
 
 }  // namespace serval

@@ -5,13 +5,17 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
 #include "serval/engine.h"
 #include "server/http/handler.h"
+#include "server/infill.h"
 #include "server/metrics.h"
+#include "server/snapshots.h"
 
 namespace serval {
 
@@ -19,10 +23,23 @@ struct ServiceConfig {
   std::string model;                 // the name clients are told
   std::vector<std::string> aliases;  // further names they may use
   std::vector<std::string> notices;  // what was asked for at start and has no effect
+  ShelfConfig snapshots;
+  int64_t queue_timeout_ms = 0;  // a request not begun by then fails with 503; 0: never
+  int slots = 0;                 // sequences computed at once, for clients that ask
+  double read_bandwidth = 0;     // of this machine, bytes per second; 0: unknown
+  int64_t timeout_ms = 0;        // a request ends with what is there after so long; 0: never
+};
+
+// What a request cost, for the access log.
+struct RequestCost {
+  Usage usage;
+  Timings timings;  // of the first choice
+  size_t choices = 0;
 };
 
 class Service {
  public:
+  // Loads the snapshots to be preloaded. Throws Error.
   Service(Engine& engine, ServiceConfig config);
 
   Engine& engine() const { return engine_; }
@@ -31,6 +48,10 @@ class Service {
   int64_t created() const { return created_; }
   Metrics& metrics() { return metrics_; }
   ConnectionCounts& connections() { return connections_; }
+  SnapshotShelf& snapshots() { return snapshots_; }
+
+  // The model's fill-in-the-middle marks, if it has them.
+  const std::optional<InfillTokens>& infill_tokens() const { return infill_tokens_; }
 
   bool serves(const std::string& model) const;  // empty: not named, so ours
 
@@ -42,16 +63,23 @@ class Service {
   void ended(RequestId id);
   void cancel_all();
 
+  // Keeps a cost under the exchange's id until the log takes it. Thread-safe.
+  void note(const std::string& exchange, const RequestCost& cost);
+  std::optional<RequestCost> take_note(const std::string& exchange);
+
  private:
   Engine& engine_;
   const ServiceConfig config_;
+  const std::optional<InfillTokens> infill_tokens_;
   std::string fingerprint_;
   int64_t created_ = 0;
   Metrics metrics_;
   ConnectionCounts connections_;
   std::atomic<bool> draining_{false};
-  std::mutex mutex_;  // guards live_
+  std::mutex mutex_;  // guards what follows
   std::unordered_set<RequestId> live_;
+  SnapshotShelf snapshots_;
+  std::unordered_map<std::string, RequestCost> notes_;
 };
 
 }  // namespace serval

@@ -30,8 +30,8 @@ def model_path(name=MODEL):
 class Server:
     """One `serval serve`; its standard error is collected line by line."""
 
-    def __init__(self, *arguments, env=None, wait=True):
-        command = [BINARY, "serve", "-m", model_path(), "--port", "0", *map(str, arguments)]
+    def __init__(self, *arguments, env=None, wait=True, model=MODEL):
+        command = [BINARY, "serve", "-m", model_path(model), "--port", "0", *map(str, arguments)]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
                                         env=os.environ | (env or {}), text=True)
         self.lines = []

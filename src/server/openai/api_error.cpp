@@ -5,13 +5,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
 #include <utility>
 
 #include "base/utf8.h"
-#include "server/openai/fields.h"
 
 namespace serval {
 namespace {
@@ -22,14 +20,6 @@ constexpr int kRetrySeconds = 1;
 
 json::value text_or_null(const std::string& text) {
   return text.empty() ? json::value(nullptr) : json::value(replace_invalid_utf8(text));
-}
-
-// "top_k is 5000000000, but ..." -> "top_k"; empty for sentences that begin otherwise.
-std::string leading_field(const std::string& message) {
-  const std::string name = message.substr(0, message.find_first_of(" :"));
-  const auto is_it = [&](const Field& field) { return field.name == name; };
-  const auto fields = completion_fields();
-  return std::any_of(fields.begin(), fields.end(), is_it) ? name : std::string();
 }
 
 }  // namespace
@@ -119,7 +109,7 @@ ApiError from_engine(const Error& error) {
   switch (error.code()) {
     case ErrorCode::kInvalidArgument:
       out.message = error.message();
-      out.param = leading_field(error.message());
+      out.param = error.param();
       return out;
     case ErrorCode::kNotFound:
       out.status = 404;

@@ -30,8 +30,7 @@ ApiError overloaded(std::string message);
 ApiError context_too_long(size_t prompt_tokens, int context);
 // Faults found by the HTTP layer.
 ApiError protocol_error(int status, std::string message);
-// The one place where the engine's errors become statuses. Its messages about a value begin with
-// the value's name, which becomes `param`.
+// The one place where the engine's errors become statuses.
 ApiError from_engine(const Error& error);
 
 std::string error_body(const ApiError& error);

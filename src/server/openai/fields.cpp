@@ -1,4 +1,6 @@
-// Numbers of the samplers come from sampling/processors.h; what only the API knows stands here.
+// Reads the tables of field_tables.cpp: one function per question that may be asked of a field.
+// What has structure beyond a type and a range (logit_bias, seeds, token lists) is read here too,
+// once for all dialects.
 #include "server/openai/fields.h"
 
 #include <fmt/format.h>
@@ -19,122 +21,7 @@ using K = FieldKind;
 using H = Handling;
 
 constexpr double kAnyInt = 2147483647;
-constexpr double kLongName = 256;
-constexpr double kLongText = 8 * 1024 * 1024;
-
-bool is_empty(const json::value& v) {
-  return (v.is_array() && v.get_array().empty()) || (v.is_object() && v.get_object().empty()) ||
-         (v.is_string() && v.get_string().empty());
-}
 bool is_false(const json::value& v) { return v.is_bool() && !v.get_bool(); }
-bool is_zero(const json::value& v) { return v.is_int64() && v.get_int64() == 0; }
-bool is_text_format(const json::value& v) {
-  if (!v.is_object()) return false;
-  const json::value* type = v.get_object().if_contains("type");
-  return v.get_object().size() == 1 && type != nullptr && type->is_string() &&
-         type->get_string() == "text";
-}
-bool is_no_tool(const json::value& v) {
-  return v.is_string() && (v.get_string() == "none" || v.get_string() == "auto");
-}
-bool is_text_modality(const json::value& v) {
-  return v.is_array() && v.get_array().size() == 1 && v.get_array()[0].is_string() &&
-         v.get_array()[0].get_string() == "text";
-}
-
-// ---- What chat and completion share
-
-constexpr Field kGenerationFields[] = {
-    {"model", K::kString, H::kWorks, 0, kLongName, "must name the served model when given"},
-    {"max_tokens", K::kInteger, H::kWorks, -1, kAnyInt, "tokens to generate; -1: no limit"},
-    {"n", K::kInteger, H::kWorks, 1, 8, "choices"},
-    {"stop", K::kStrings, H::kWorks, 0, 16, "texts that end the answer"},
-    {"seed", K::kAny, H::kWorks, 0, 0, "same seed, same text; -1: any"},
-    {"stream", K::kBool, H::kWorks, 0, 0, "server-sent events"},
-    {"stream_options", K::kObject, H::kWorks, 0, 0, "include_usage"},
-    {"logit_bias", K::kAny, H::kWorks, 0, 0, "added to logits, by token id"},
-    {"repetition_penalty", K::kNumber, H::kWorks, 0.001, 1000, "same as repeat_penalty"},
-    {"dry_sequence_breakers", K::kStrings, H::kWorks, 0, 64, "see docs/reference/sampling.md"},
-    {"samplers", K::kStrings, H::kWorks, 0, 32, "order of the sampling chain"},
-    {"min_tokens", K::kInteger, H::kWorks, 0, kAnyInt, "the answer does not end earlier"},
-    {"ignore_eos", K::kBool, H::kWorks, 0, 0, "go on after end-of-text tokens"},
-    {"stop_token_ids", K::kList, H::kWorks, 0, 256, "tokens that end the answer"},
-    {"cache_prompt", K::kBool, H::kWorks, 0, 0, "reuse keys and values of earlier requests"},
-    {"skip_special_tokens", K::kBool, H::kWorks, 0, 0, "false: show control tokens in the text"},
-    {"user", K::kAny, H::kIgnored, 0, 0, "", is_empty},
-    {"metadata", K::kAny, H::kIgnored, 0, 0, "", is_empty},
-    {"store", K::kBool, H::kIgnored, 0, 0, "", is_false},
-    {"service_tier", K::kString, H::kIgnored, 0, kLongName, ""},
-    {"prompt_cache_key", K::kString, H::kIgnored, 0, kLongText, ""},
-    {"prompt_cache_retention", K::kString, H::kIgnored, 0, kLongName, ""},
-    {"safety_identifier", K::kString, H::kIgnored, 0, kLongText, ""},
-    {"id_slot", K::kInteger, H::kIgnored, -1, kAnyInt, ""},
-    {"priority", K::kInteger, H::kRefused, 0, 0, "", is_zero},
-    {"cache_salt", K::kString, H::kRefused, 0, 0, "", is_empty},
-    {"return_progress", K::kBool, H::kRefused, 0, 0, "", is_false},
-    {"timings_per_token", K::kBool, H::kRefused, 0, 0, "", is_false},
-    {"return_tokens", K::kBool, H::kRefused, 0, 0, "", is_false},
-    {"bad_words", K::kList, H::kRefused, 0, 0, "", is_empty},
-    {"lora", K::kList, H::kRefused, 0, 0, "", is_empty},
-    {"grammar", K::kString, H::kRefused, 0, 0, "", is_empty},
-    {"json_schema", K::kAny, H::kRefused, 0, 0, ""},
-    {"structured_outputs", K::kAny, H::kRefused, 0, 0, ""},
-    {"response_format", K::kAny, H::kRefused, 0, 0, "", is_text_format},
-    {"t_max_predict_ms", K::kInteger, H::kRefused, 0, 0, ""},
-};
-
-constexpr Field kChatOnly[] = {
-    {"messages", K::kList, H::kWorks, 1, 100000, "the conversation"},
-    {"max_completion_tokens", K::kInteger, H::kWorks, -1, kAnyInt, "same as max_tokens"},
-    {"logprobs", K::kBool, H::kWorks, 0, 0, "report the log-probability of every token"},
-    {"top_logprobs", K::kInteger, H::kWorks, 0, 20, "and of the likeliest others"},
-    {"add_generation_prompt", K::kBool, H::kWorks, 0, 0, "end the prompt with the answer's begin"},
-    {"reasoning_effort", K::kString, H::kIgnored, 0, kLongName, ""},
-    {"verbosity", K::kString, H::kIgnored, 0, kLongName, ""},
-    {"parallel_tool_calls", K::kBool, H::kIgnored, 0, 0, ""},
-    {"modalities", K::kList, H::kRefused, 0, 0, "", is_text_modality},
-    {"tools", K::kList, H::kRefused, 0, 0, "", is_empty},
-    {"tool_choice", K::kAny, H::kRefused, 0, 0, "", is_no_tool},
-    {"functions", K::kList, H::kRefused, 0, 0, "", is_empty},
-    {"function_call", K::kAny, H::kRefused, 0, 0, "", is_no_tool},
-    {"audio", K::kAny, H::kRefused, 0, 0, ""},
-    {"prediction", K::kAny, H::kRefused, 0, 0, ""},
-    {"web_search_options", K::kAny, H::kRefused, 0, 0, ""},
-    {"continue_final_message", K::kBool, H::kRefused, 0, 0, "", is_false},
-    {"chat_template", K::kString, H::kRefused, 0, 0, ""},
-    {"chat_template_kwargs", K::kObject, H::kRefused, 0, 0, "", is_empty},
-    {"enable_thinking", K::kBool, H::kRefused, 0, 0, "", is_false},
-    {"reasoning_format", K::kString, H::kRefused, 0, 0, ""},
-    {"thinking_budget", K::kInteger, H::kRefused, 0, 0, ""},
-};
-
-constexpr Field kCompletionOnly[] = {
-    {"prompt", K::kAny, H::kWorks, 0, 0, "text, token ids, or a list of either"},
-    {"echo", K::kBool, H::kWorks, 0, 0, "repeat the prompt before the answer"},
-    {"logprobs", K::kInteger, H::kWorks, 0, 20, "log-probabilities of so many likeliest tokens"},
-    {"best_of", K::kInteger, H::kWorks, 1, 8, "must equal n"},
-    {"parse_special", K::kBool, H::kWorks, 0, 0, "control tokens may be written in the prompt"},
-    {"add_special", K::kBool, H::kWorks, 0, 0, "begin the prompt as the model expects"},
-    {"n_predict", K::kInteger, H::kWorks, -1, kAnyInt, "same as max_tokens"},
-    {"suffix", K::kString, H::kRefused, 0, 0, "", is_empty},
-};
-
-constexpr Field kTokenizeFields[] = {
-    {"model", K::kString, H::kWorks, 0, kLongName, "must name the served model when given"},
-    {"content", K::kString, H::kWorks, 0, kLongText, "the text"},
-    {"prompt", K::kString, H::kWorks, 0, kLongText, "same as content"},
-    {"messages", K::kList, H::kWorks, 1, 100000, "a chat instead of a text"},
-    {"add_generation_prompt", K::kBool, H::kWorks, 0, 0, "end the prompt with the answer's begin"},
-    {"add_special", K::kBool, H::kWorks, 0, 0, "begin as the model expects; default false"},
-    {"parse_special", K::kBool, H::kWorks, 0, 0, "recognise control tokens; default true"},
-    {"with_pieces", K::kBool, H::kWorks, 0, 0, "the text of every token, too"},
-    {"tools", K::kList, H::kRefused, 0, 0, "", is_empty},
-};
-
-constexpr Field kDetokenizeFields[] = {
-    {"model", K::kString, H::kWorks, 0, kLongName, "must name the served model when given"},
-    {"tokens", K::kList, H::kWorks, 0, 200000, "token ids"},
-};
 
 std::vector<const Parameter*> sampling_parameters() {
   std::vector<const Parameter*> all;
@@ -142,16 +29,6 @@ std::vector<const Parameter*> sampling_parameters() {
     for (const Parameter& parameter : processor.parameters) all.push_back(&parameter);
   }
   for (const Parameter& parameter : general_parameters()) all.push_back(&parameter);
-  return all;
-}
-
-std::vector<Field> with_sampling(std::span<const Field> own) {
-  std::vector<Field> all(std::begin(kGenerationFields), std::end(kGenerationFields));
-  all.insert(all.end(), own.begin(), own.end());
-  for (const Parameter* p : sampling_parameters()) {
-    all.push_back({p->name, p->integer ? K::kInteger : K::kNumber, H::kWorks, p->minimum,
-                   p->maximum, p->meaning});
-  }
   return all;
 }
 
@@ -268,6 +145,34 @@ std::optional<ApiError> read_logit_bias(const json::value& value, SamplingParams
   return std::nullopt;
 }
 
+// A list of names, or llama-server's short form: one text with a letter for each.
+std::optional<ApiError> read_samplers(const json::value& value, SamplingParams& params) {
+  struct Letter {
+    char letter;
+    std::string_view name;
+  };
+  constexpr Letter kLetters[] = {{'e', "penalties"}, {'d', "dry"},   {'s', "top_n_sigma"},
+                                 {'k', "top_k"},     {'y', "typ_p"}, {'p', "top_p"},
+                                 {'m', "min_p"},     {'x', "xtc"},   {'t', "temperature"}};
+  params.samplers.clear();
+  if (value.is_array()) {
+    for (const json::value& name : value.get_array()) {
+      params.samplers.emplace_back(name.get_string());
+    }
+    return std::nullopt;
+  }
+  for (const char c : value.get_string()) {
+    const auto* found = std::find_if(std::begin(kLetters), std::end(kLetters),
+                                     [&](const Letter& l) { return l.letter == c; });
+    if (found == std::end(kLetters)) {
+      return bad_field("samplers",
+                       "samplers must be a list of names, or a text of letters from edskypmxt");
+    }
+    params.samplers.emplace_back(found->name);
+  }
+  return std::nullopt;
+}
+
 std::optional<ApiError> read_seed(const json::value& value, SamplingParams& params) {
   if (value.is_uint64()) {
     params.seed = value.get_uint64();
@@ -285,17 +190,6 @@ std::optional<ApiError> read_seed(const json::value& value, SamplingParams& para
 
 }  // namespace
 
-std::span<const Field> chat_fields() {
-  static const std::vector<Field> fields = with_sampling(kChatOnly);
-  return fields;
-}
-std::span<const Field> completion_fields() {
-  static const std::vector<Field> fields = with_sampling(kCompletionOnly);
-  return fields;
-}
-std::span<const Field> tokenize_fields() { return kTokenizeFields; }
-std::span<const Field> detokenize_fields() { return kDetokenizeFields; }
-
 std::optional<ApiError> check_fields(const json::object& object, std::span<const Field> fields,
                                      std::vector<std::string>& warnings) {
   for (const auto& member : object) {
@@ -310,6 +204,11 @@ std::optional<ApiError> check_fields(const json::object& object, std::span<const
     }
     if (member.value().is_null()) continue;
     if (auto error = check_field(*field, member.value(), warnings)) return error;
+  }
+  for (const Field& field : fields) {
+    if (field.required && find_field(object, field.name) == nullptr) {
+      return bad_field(std::string(field.name), fmt::format("{} is missing", field.name));
+    }
   }
   return std::nullopt;
 }
@@ -354,7 +253,9 @@ std::optional<ApiError> read_sampling(const json::object& object, SamplingParams
   if (const json::value* value = find_field(object, "repetition_penalty")) {
     params.repeat_penalty = static_cast<float>(number_of(*value).value_or(1));
   }
-  if (find_field(object, "samplers")) params.samplers = strings_field(object, "samplers");
+  if (const json::value* value = find_field(object, "samplers")) {
+    if (auto error = read_samplers(*value, params)) return error;
+  }
   if (find_field(object, "dry_sequence_breakers")) {
     params.dry_sequence_breakers = strings_field(object, "dry_sequence_breakers");
   }

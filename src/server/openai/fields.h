@@ -39,18 +39,29 @@ struct Field {
   double minimum = 0, maximum = 0;  // numbers; for strings and lists the maximum is their length
   std::string_view meaning;
   bool (*asks_nothing)(const boost::json::value& value) = nullptr;
+  std::string_view absent = {};  // the value that leaving it out stands for, as JSON; empty: none
+  std::string_view schema = {};  // its JSON Schema where kind and range do not say it all
+  bool required = false;
 };
 
+// field_tables.cpp. Sampling parameters are appended from sampling/processors.h.
 std::span<const Field> chat_fields();
 std::span<const Field> completion_fields();
+std::span<const Field> native_completion_fields();
+std::span<const Field> infill_fields();
+std::span<const Field> embedding_fields();
 std::span<const Field> tokenize_fields();
 std::span<const Field> detokenize_fields();
 
-// Every member known, of its type, finite and in range. Null means absent, as official clients use
-// it. Appends a warning per ignored field.
+// Every member known, of its type, finite and in range; none that is required missing. Null means
+// absent, as official clients use it. Appends a warning per ignored field.
 std::optional<ApiError> check_fields(const boost::json::object& object,
                                      std::span<const Field> fields,
                                      std::vector<std::string>& warnings);
+
+// The JSON Schema (2020-12) of a body of these fields. `defaults`: the model's own sampling.
+boost::json::object fields_schema(std::span<const Field> fields, const SamplingParams& defaults);
+boost::json::object field_schema(const Field& field, const SamplingParams& defaults);
 
 // After check_fields: null when absent or null.
 const boost::json::value* find_field(const boost::json::object& object, std::string_view name);

@@ -1,7 +1,8 @@
 // GET /props: what runs here, with llama-server's names where it has them.
 #include <boost/json/array.hpp>
 
-#include "sampling/processors.h"
+#include "base/utf8.h"
+#include "server/native/native.h"
 #include "server/routes/answer.h"
 #include "server/routes/routes.h"
 
@@ -16,24 +17,9 @@ json::array texts(const std::vector<std::string>& list) {
   return out;
 }
 
-json::object sampling_json(const SamplingParams& params) {
-  json::object out;
-  const auto add = [&](const Parameter& p) {
-    const double value = p.get(params);
-    out[p.name] = p.integer ? json::value(static_cast<int64_t>(value)) : json::value(value);
-  };
-  for (const Processor& processor : processors()) {
-    for (const Parameter& parameter : processor.parameters) add(parameter);
-  }
-  for (const Parameter& parameter : general_parameters()) add(parameter);
-  json::array order;
-  if (params.samplers.empty()) {
-    for (const std::string_view name : default_chain()) order.emplace_back(name);
-  } else {
-    order = texts(params.samplers);
-  }
-  out["samplers"] = std::move(order);
-  return out;
+// What the tokenizer puts before a text; empty when that is nothing.
+std::string bos_text(const Engine& engine) {
+  return replace_invalid_utf8(engine.detokenize(engine.tokenize("", false, true), true));
 }
 
 }  // namespace
@@ -44,6 +30,9 @@ void props(Service& service, const ExchangePtr& exchange) {
   answer_json(exchange,
               {{"default_generation_settings",
                 json::object{{"n_ctx", info.context}, {"params", sampling_json(info.sampling)}}},
+               {"total_slots", service.config().slots},
+               {"modalities", json::object{{"vision", false}, {"audio", false}}},
+               {"bos_token", bos_text(service.engine())},
                {"model_alias", service.config().model},
                {"model_path", info.path},
                {"chat_template", info.chat_template},

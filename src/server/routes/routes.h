@@ -8,6 +8,8 @@ namespace serval {
 
 void chat_completions(Service& service, const ExchangePtr& exchange);
 void completions(Service& service, const ExchangePtr& exchange);
+void native_completion(Service& service, const ExchangePtr& exchange);
+void infill(Service& service, const ExchangePtr& exchange);
 void embeddings(Service& service, const ExchangePtr& exchange);
 void tokenize(Service& service, const ExchangePtr& exchange);
 void detokenize(Service& service, const ExchangePtr& exchange);
@@ -17,7 +19,17 @@ void show_model(Service& service, const ExchangePtr& exchange);
 void health(Service& service, const ExchangePtr& exchange);
 void livez(Service& service, const ExchangePtr& exchange);
 void readyz(Service& service, const ExchangePtr& exchange);
+void list_snapshots(Service& service, const ExchangePtr& exchange);
+void create_snapshot(Service& service, const ExchangePtr& exchange);
+void read_snapshot(Service& service, const ExchangePtr& exchange);
+void act_on_snapshot(Service& service, const ExchangePtr& exchange);
+void import_snapshot(Service& service, const ExchangePtr& exchange);
+void delete_snapshot(Service& service, const ExchangePtr& exchange);
 void metrics(Service& service, const ExchangePtr& exchange);
 void props(Service& service, const ExchangePtr& exchange);
+void trace(Service& service, const ExchangePtr& exchange);
+void openapi(Service& service, const ExchangePtr& exchange);
+// Dialects that clients may look for and that this server does not speak.
+void other_dialect(Service& service, const ExchangePtr& exchange);
 
 }  // namespace serval
