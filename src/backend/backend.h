@@ -180,6 +180,18 @@ class Backend {
   virtual void end_step() = 0;
 };
 
+// The sizes that a backend's own scratch memory depends on, as a model's forward() asks for them
+// (recording.h finds them).
+struct ScratchNeeds {
+  int features = 0;   // widest input of a product
+  int outputs = 0;    // widest result that other work follows on: q|k|v, before a post norm
+  int head_dim = 0;   // of attention
+  int rotations = 0;  // cos and sin pairs of all ropes
+  bool float_weights = false;  // some matrix is F32, F16 or BF16
+};
+// Bytes of scratch that steps within `limits` fill, without the logits.
+using ScratchBytes = size_t (*)(const ScratchNeeds& needs, const StepLimits& limits, int threads);
+
 // What `--backend` and tests choose from. `threads` <= 0: all usable cores. `isa`: "" = best; else
 // a kernel set by name.
 struct BackendOptions {
@@ -190,9 +202,11 @@ struct BackendRow {
   std::string_view name;
   std::string_view summary;
   std::unique_ptr<Backend> (*create)(const BackendOptions&);
+  ScratchBytes scratch_bytes;
 };
 std::span<const BackendRow> backends();
-// Throws Error(kNotFound) listing the names.
+// Both throw Error(kNotFound) listing the names.
+const BackendRow& find_backend(std::string_view name);
 std::unique_ptr<Backend> create_backend(std::string_view name, const BackendOptions& options);
 
 }  // namespace serval

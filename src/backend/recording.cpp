@@ -2,10 +2,13 @@
 // runs a model's forward() once over a batch of one row and reads verbs().
 #include "backend/recording.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <map>
 
 #include "backend/kv_storage.h"
 #include "base/check.h"
+#include "serval/error.h"
 
 namespace serval {
 namespace {
@@ -21,14 +24,22 @@ class NamedBuffer final : public Buffer {
   size_t size_;
 };
 
+// calloc hands out untouched pages: a workspace that nobody writes to costs nothing.
 class ZeroBuffer final : public Buffer {
  public:
-  explicit ZeroBuffer(size_t bytes) : bytes_(bytes) {}
-  void* data() override { return bytes_.data(); }
-  size_t size() const override { return bytes_.size(); }
+  explicit ZeroBuffer(size_t bytes)
+      : data_(std::calloc(std::max<size_t>(bytes, 1), 1), std::free), size_(bytes) {
+    if (data_ == nullptr) {
+      throw Error(ErrorCode::kOutOfMemory,
+                  "no memory for a buffer of " + std::to_string(bytes) + " bytes");
+    }
+  }
+  void* data() override { return data_.get(); }
+  size_t size() const override { return size_; }
 
  private:
-  std::vector<std::byte> bytes_;
+  std::unique_ptr<void, void (*)(void*)> data_;
+  size_t size_;
 };
 
 class RecordedLinear final : public Linear {
@@ -84,6 +95,7 @@ LinearPtr RecordingBackend::pack(const LinearSpec& spec, TensorSource&) {
   for (const TensorRef& part : spec.parts) {
     out += part.rows;
     bytes += part.bytes();
+    if (serval::info(part.dtype).block_elements == 1) needs_.float_weights = true;
   }
   for (const std::optional<TensorRef>& bias : spec.biases) {
     if (bias) bytes += bias->bytes();
@@ -109,7 +121,10 @@ BufferPtr RecordingBackend::upload(std::span<const float> values) {
 
 BufferPtr RecordingBackend::allocate(size_t bytes) { return std::make_unique<ZeroBuffer>(bytes); }
 
-RopePtr RecordingBackend::make_rope(const RopeSpec&) { return std::make_unique<RecordedRope>(); }
+RopePtr RecordingBackend::make_rope(const RopeSpec& spec) {
+  needs_.rotations += spec.dims / 2;
+  return std::make_unique<RecordedRope>();
+}
 
 KvLayer RecordingBackend::make_kv_layer(KvType type, int kv_heads, int head_dim, int blocks) {
   KvLayer layer;
@@ -135,6 +150,7 @@ RecordedVerb& RecordingBackend::note(const char* verb, const Linear* linear, int
   }
   out.weight_bytes = out.step_bytes = linear->bytes();
   out.macs = macs_of(*linear);
+  needs_.features = std::max(needs_.features, linear->in_features());
   return out;
 }
 
@@ -148,6 +164,8 @@ void RecordingBackend::attention_in(Tensor x, const Norm&, const Linear& qkv, co
                                     const Rope&, KvLayer& kv, Tensor) {
   RecordedVerb& verb = note("attention_in", &qkv, x.rows);
   verb.kv_bytes = (kv.k_block_bytes + kv.v_block_bytes) / kBlockTokens;
+  needs_.outputs = std::max(needs_.outputs, qkv.out_features());
+  needs_.head_dim = std::max(needs_.head_dim, kv.head_dim);
 }
 
 void RecordingBackend::attention(Tensor q, const KvLayer& kv, const AttentionParams& params,
@@ -159,8 +177,9 @@ void RecordingBackend::attention(Tensor q, const KvLayer& kv, const AttentionPar
   verb.kv_macs = 2 * static_cast<uint64_t>(q.cols);  // q.k and weight.v
 }
 
-void RecordingBackend::project_add(Tensor h, const Linear& linear, const Norm*, Tensor) {
+void RecordingBackend::project_add(Tensor h, const Linear& linear, const Norm* post, Tensor) {
   note("project_add", &linear, h.rows);
+  if (post != nullptr) needs_.outputs = std::max(needs_.outputs, linear.out_features());
 }
 
 void RecordingBackend::ffn_in(Tensor x, const Norm&, const Linear& linear, Activation, Tensor) {

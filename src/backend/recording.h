@@ -34,11 +34,12 @@ class RecordingBackend final : public Backend {
   const std::vector<RecordedVerb>& verbs() const { return verbs_; }
   uint64_t packed_bytes() const { return packed_bytes_; }  // all weights, tied ones once
   uint64_t vector_bytes() const { return vector_bytes_; }  // uploaded
+  const ScratchNeeds& scratch_needs() const { return needs_; }
 
   LinearPtr pack(const LinearSpec& spec, TensorSource& source) override;
   EmbeddingPtr pack_embedding(const TensorRef& ref, bool tied, TensorSource& source) override;
   BufferPtr upload(std::span<const float> values) override;
-  BufferPtr allocate(size_t bytes) override;  // real, zeroed memory
+  BufferPtr allocate(size_t bytes) override;  // real, zeroed, not resident until written
   RopePtr make_rope(const RopeSpec& spec) override;
   KvLayer make_kv_layer(KvType type, int kv_heads, int head_dim, int blocks) override;
   void reserve(const StepLimits&) override {}
@@ -67,6 +68,7 @@ class RecordingBackend final : public Backend {
   std::vector<RecordedVerb> verbs_;
   uint64_t packed_bytes_ = 0;
   uint64_t vector_bytes_ = 0;
+  ScratchNeeds needs_;
   std::optional<ForwardBatch> batch_;  // between begin_step and end_step
 };
 

@@ -68,11 +68,12 @@ struct ModelPlan {
   uint64_t head_macs = 0;
   uint64_t kv_block_bytes = 0;
   uint64_t kv_bytes_per_token = 0;
-  uint64_t workspace_bytes = 0;  // activations + backend scratch for `limits`
+  uint64_t workspace_bytes = 0;  // activations, logits and the backend's scratch for `limits`
 };
-// `target`: the backend that will run it, named in PlanRow::kernel.
+// `target`: the backend that will run it, named in PlanRow::kernel; `scratch`: its row's function,
+// null: scratch is not counted.
 ModelPlan plan_model(GgufFile& file, const StepLimits& limits, KvType kv_type,
-                     const BackendInfo& target = {});
+                     const BackendInfo& target = {}, ScratchBytes scratch = nullptr);
 // Floats of Workspace that forward() takes for `rows` rows.
 size_t workspace_floats(const Model& model, const StepLimits& limits);
 

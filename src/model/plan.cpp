@@ -44,7 +44,7 @@ std::pair<std::string, std::string> split_layer(const std::string& name) {
 }  // namespace
 
 ModelPlan plan_model(GgufFile& file, const StepLimits& limits, KvType kv_type,
-                     const BackendInfo& target) {
+                     const BackendInfo& target, ScratchBytes scratch) {
   RecordingBackend recording;
   const std::unique_ptr<Model> model = load_model(file, recording);
   const size_t row_floats = record(*model, recording, kv_type);
@@ -77,6 +77,9 @@ ModelPlan plan_model(GgufFile& file, const StepLimits& limits, KvType kv_type,
   const auto slice = static_cast<uint64_t>(std::min(limits.logit_rows, kMaxLogitSlice));
   plan.workspace_bytes = sizeof(float) * (row_floats * static_cast<uint64_t>(limits.rows) +
                                           slice * static_cast<uint64_t>(plan.config.vocab_size));
+  if (scratch != nullptr) {
+    plan.workspace_bytes += scratch(recording.scratch_needs(), limits, target.threads);
+  }
   return plan;
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 
 #include "base/quoted.h"
@@ -236,6 +237,26 @@ std::shared_ptr<const Vocab> Vocab::from_gguf(const GgufFile& file) {
   read_flags(file, v);
   collect_ends(v);
   return vocab;
+}
+
+uint64_t planned_text_bytes(const GgufFile& file) {
+  uint64_t bytes = 0;
+  for (const GgufFile::Entry& entry : file.metadata()) {
+    const GgufStrings& texts = entry.value.strings;
+    for (size_t i = 0; i < texts.size(); ++i) bytes += texts[i].size();
+    bytes += entry.key.size() + entry.value.s.size();
+    bytes += (texts.size() + entry.value.ints.size() + entry.value.floats.size()) * 8;
+  }
+  const auto count = [&](const char* key) {
+    const auto strings = file.get_strings(kPrefix + key);
+    return strings ? static_cast<uint64_t>(strings->size()) : 0;
+  };
+  const uint64_t tokens = count("tokens");
+  // Types and scores; the token table (token_table.h): a key each, slots at most half full; while
+  // it is built, its entries and the texts in their decoded form.
+  bytes += tokens * (1 + 4 + 16 + 24 + 8) + std::bit_ceil(2 * tokens + 1) * 8;
+  if (const uint64_t merges = count("merges")) bytes += std::bit_ceil(2 * merges + 1) * 16;
+  return bytes;
 }
 
 }  // namespace serval

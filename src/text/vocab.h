@@ -47,4 +47,8 @@ struct Vocab {
   static std::shared_ptr<const Vocab> from_gguf(const GgufFile& file);
 };
 
+// About how much memory the metadata, the vocabulary and the tokenizer's tables of a file take, for
+// plans.
+uint64_t planned_text_bytes(const GgufFile& file);
+
 }  // namespace serval

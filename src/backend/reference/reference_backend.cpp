@@ -398,4 +398,10 @@ std::unique_ptr<Backend> create_reference_backend(const BackendOptions& options)
   return std::make_unique<ReferenceBackend>(options);
 }
 
+// A verb's normalised input and its whole result.
+size_t reference_scratch_bytes(const ScratchNeeds& needs, const StepLimits& limits, int) {
+  return static_cast<size_t>(limits.rows) *
+         (static_cast<size_t>(needs.features) + static_cast<size_t>(needs.outputs)) * sizeof(float);
+}
+
 }  // namespace serval

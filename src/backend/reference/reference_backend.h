@@ -10,5 +10,7 @@ namespace serval {
 
 // `options.threads` splits independent outputs, so it never changes a result; `isa` is ignored.
 std::unique_ptr<Backend> create_reference_backend(const BackendOptions& options);
+// A ScratchBytes function.
+size_t reference_scratch_bytes(const ScratchNeeds& needs, const StepLimits& limits, int threads);
 
 }  // namespace serval

@@ -10,22 +10,28 @@ namespace serval {
 namespace {
 
 constexpr std::array<BackendRow, 2> kBackends = {{
-    {"cpu", "fast kernels for this machine's vector instructions", create_cpu_backend},
-    {"reference", "scalar and slow: the yardstick of the others", create_reference_backend},
+    {"cpu", "fast kernels for this machine's vector instructions", create_cpu_backend,
+     cpu_scratch_bytes},
+    {"reference", "scalar and slow: the yardstick of the others", create_reference_backend,
+     reference_scratch_bytes},
 }};
 
 }  // namespace
 
 std::span<const BackendRow> backends() { return kBackends; }
 
-std::unique_ptr<Backend> create_backend(std::string_view name, const BackendOptions& options) {
+const BackendRow& find_backend(std::string_view name) {
   std::string names;
   for (const BackendRow& row : kBackends) {
-    if (row.name == name) return row.create(options);
+    if (row.name == name) return row;
     names += (names.empty() ? "" : ", ") + std::string(row.name);
   }
   throw Error(ErrorCode::kNotFound,
               "no backend named \"" + std::string(name) + "\"; there are: " + names);
+}
+
+std::unique_ptr<Backend> create_backend(std::string_view name, const BackendOptions& options) {
+  return find_backend(name).create(options);
 }
 
 }  // namespace serval
