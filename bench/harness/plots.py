@@ -99,3 +99,27 @@ def draw(records, folder):
             figure.suptitle(f"{cell}: {TITLES[cell]} ({model})")
             figure.savefig(folder / f"{cell.lower()}-{model}.png", dpi=110)
             pyplot.close(figure)
+
+
+def draw_comparison(records, path):
+    """For every model: tokens per second as a multiple of llama.cpp's, row by row, with the interval."""
+    records = [record for record in records if "llama.cpp" in record["ratio"]]
+    models = list(dict.fromkeys(record["model"] for record in records))
+    if not models:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure = pyplot.figure(figsize=(3.2 * len(models) + 1.5, 3.4), layout="constrained")
+    for axis, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models):
+        rows = [record for record in records if record["model"] == model][::-1]
+        ratios = [row["ratio"]["llama.cpp"] for row in rows]
+        middle = [ratio["median"] for ratio in ratios]
+        errors = [[m - r["low"] for m, r in zip(middle, ratios)], [r["high"] - m for m, r in zip(middle, ratios)]]
+        axis.barh([row["row"] for row in rows], middle, xerr=errors, color=COLOURS["serval"], capsize=2)
+        for place, (value, row) in enumerate(zip(middle, rows)):
+            axis.annotate(f" {value:.1f} x, {row['limit_percent']:.0f} %", (0, place), va="center", fontsize=7, color="white")
+        axis.axvline(1, color=COLOURS["llama-server"], linewidth=1)
+        axis.set_title(model, fontsize=10)
+        axis.tick_params(labelsize=7)
+    figure.suptitle("speed as a multiple of llama.cpp's, and share of the machine's limit", fontsize=10)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
