@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/check.h"
+#include "server/native/native.h"
 #include "server/openai/decode.h"
 #include "server/openai/fields.h"
 #include "server/openai/json_body.h"
@@ -43,6 +44,19 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     } else {
       check_call(call);
     }
+  }
+  EmbeddingCall embedding;
+  if (const auto error = decode_embeddings(body, embedding)) {
+    check_error(*error);
+  } else {
+    SERVAL_CHECK(!embedding.inputs.empty() && embedding.inputs.size() <= 2048);
+  }
+  for (const auto fields : {native_completion_fields(), infill_fields()}) {
+    GenerateCall call;
+    std::vector<std::pair<std::string, std::string>> files;
+    auto error = decode_native(body, fields, SamplingParams(), call);
+    if (!error) error = decode_extra_files(body, files);
+    if (error) check_error(*error);
   }
   std::vector<std::string> warnings;
   if (const auto error = check_fields(body, detokenize_fields(), warnings)) {
