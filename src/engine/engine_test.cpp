@@ -94,6 +94,45 @@ TEST_F(RealModel, ASeededRequestIsTheSameInEveryCompany) {
   fs::remove(state);
 }
 
+// Choices of one prompt: computed once, forked inside a block, and still the same as alone.
+TEST_F(RealModel, ForksOfAPromptEqualColdRuns) {
+  for (const KvStorage type : {KvStorage::kF16, KvStorage::kQ8_0}) {
+    EngineConfig config;
+    config.model = *model_path();
+    config.context = 512;
+    config.kv_tokens = 2048;
+    config.kv_type = type;
+    auto engine = Engine::load(config);
+    ASSERT_TRUE(engine.ok()) << engine.error().what();
+    std::vector<Request> requests;
+    std::vector<std::vector<TokenId>> expected;
+    for (uint64_t seed = 1; seed <= 4; ++seed) {
+      Request request = story();
+      request.sampling.seed = seed;
+      Request cold = request;
+      cold.use_cache = false;
+      expected.push_back(generate(**engine, cold).value().tokens);
+      requests.push_back(std::move(request));
+    }
+    const auto rows = [&] {
+      int prompt_rows = 0;
+      for (const StepRecord& step : (*engine)->last_steps(1024)) {
+        for (const StepSpan& span : step.spans) prompt_rows += span.decode ? 0 : span.rows;
+      }
+      return prompt_rows;
+    };
+    const int before = rows();
+    const auto results = generate_all(**engine, std::move(requests));
+    int prompt_tokens = 0;
+    for (size_t i = 0; i < results.size(); ++i) {
+      ASSERT_TRUE(results[i].ok());
+      EXPECT_EQ(results[i]->tokens, expected[i]) << "choice " << i;
+      prompt_tokens = results[i]->finished.usage.prompt_tokens;
+    }
+    EXPECT_EQ(rows() - before, prompt_tokens + 3);
+  }
+}
+
 TEST_F(RealModel, SnapshotsThatDoNotFitAreRefused) {
   const std::string good = temporary("good.kv");
   const std::string bad = temporary("bad.kv");
