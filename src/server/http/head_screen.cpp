@@ -27,13 +27,24 @@ struct FieldCounts {
   size_t total = 0, hosts = 0, lengths = 0, codings = 0;
 };
 
+// "HTTP/" digit "." digit; which digits is another question (505).
+bool is_version(std::string_view text) {
+  constexpr std::string_view kName = "HTTP/";
+  const auto digit = [&](size_t at) { return text[at] >= '0' && text[at] <= '9'; };
+  return text.size() == 8 && text.starts_with(kName) && digit(5) && text[6] == '.' && digit(7);
+}
+
 std::optional<HeadRefusal> screen_request_line(std::string_view line, const HttpLimits& limits) {
   const size_t first = line.find(' ');
   const size_t last = line.rfind(' ');
   if (first == std::string_view::npos || first == last || first > kLongestMethod) {
     return HeadRefusal{400, "the request line is malformed"};
   }
-  if (last - first - 1 > limits.target_bytes)
+  const std::string_view target = line.substr(first + 1, last - first - 1);
+  if (!is_version(line.substr(last + 1)) || target.find(' ') != std::string_view::npos) {
+    return HeadRefusal{400, "the request line is malformed"};
+  }
+  if (target.size() > limits.target_bytes)
     return HeadRefusal{414, "the target is too long", Limit::kTargetBytes};
   return std::nullopt;
 }
