@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# From a fresh clone to an answer in one command:
-#   scripts/quickstart.sh [--yes] [serval run arguments]      e.g. scripts/quickstart.sh "Why is the sky blue?"
-# Installs what is missing (asks first on a terminal), builds, fetches the default model, runs `serval run`:
-# a question is answered, no question on a terminal opens a chat.
+# From a fresh clone to an answer, or to a server, in one command:
+#   scripts/quickstart.sh [--yes] [serval run arguments]          e.g. scripts/quickstart.sh "Why is the sky blue?"
+#   scripts/quickstart.sh [--yes] serve [serval serve arguments]  e.g. scripts/quickstart.sh serve --port 8080
+# Says what is missing and installs it (asks first on a terminal), builds, fetches the default model. Then a question is
+# answered, no question on a terminal opens a chat, and `serve` serves the model and prints a curl line to try.
+# The second time there is nothing to do but start.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/build/release
@@ -10,6 +12,11 @@ build=$root/build/release
 yes=()
 if [[ ${1:-} == --yes ]]; then
   yes=(--yes)
+  shift
+fi
+command=run
+if [[ ${1:-} == serve ]]; then
+  command=serve
   shift
 fi
 
@@ -30,4 +37,4 @@ else
 fi
 rm -f "$log"
 trap - EXIT
-exec "$build/serval" run --yes "$@"
+exec "$build/serval" "$command" --yes "$@"

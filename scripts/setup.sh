@@ -19,14 +19,19 @@ command -v apt-get >/dev/null || {
   exit 1
 }
 
-missing=()
+wanted=()
 for group in "${groups[@]}"; do
-  while read -r package package_group _; do
-    [[ $package_group == "$group" ]] || continue
-    status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
-    # Other distributors' nodejs brings npm along and conflicts with Debian's package of it.
-    [[ $status == installed ]] || { [[ $package == npm ]] && command -v npm >/dev/null; } || missing+=("$package")
-  done < <(grep -v '^#' "$root/scripts/deps.txt")
+  mapfile -t packages < <(awk -v group="$group" '!/^#/ && $2 == group {print $1}' "$root/scripts/deps.txt")
+  wanted+=("${packages[@]}")
+done
+# One question to dpkg for all: a start with nothing to do must not be felt.
+installed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "${wanted[@]}" 2>/dev/null || true)
+missing=()
+for package in "${wanted[@]}"; do
+  [[ $'\n'$installed$'\n' == *$'\n'"$package installed"$'\n'* ]] && continue
+  # Other distributors' nodejs brings npm along and conflicts with Debian's package of it.
+  [[ $package == npm ]] && command -v npm >/dev/null && continue
+  missing+=("$package")
 done
 [[ ${#missing[@]} -gt 0 ]] || exit 0
 
