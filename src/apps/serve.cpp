@@ -193,8 +193,14 @@ void announce(const ServeOptions& options, const Engine& engine, const Server& s
   if (!options.unix_path.empty()) notice("listening on " + options.unix_path);
   if (options.host.empty()) return;
   const bool v6 = options.host.find(':') != std::string::npos;
-  notice(fmt::format("listening on {}://{}:{}", options.key_file.empty() ? "http" : "https",
-                     v6 ? "[" + options.host + "]" : options.host, server.port()));
+  const std::string address =
+      fmt::format("{}://{}:{}", options.key_file.empty() ? "http" : "https",
+                  v6 ? "[" + options.host + "]" : options.host, server.port());
+  notice("listening on " + address);
+  if (!stderr_is_terminal()) return;
+  notice(fmt::format("try: curl {}/v1/chat/completions -H 'Content-Type: application/json' -d "
+                     R"('{{"messages": [{{"role": "user", "content": "Why is the sky blue?"}}]}}')",
+                     address));
 }
 
 int serve(const ServeOptions& options) {
