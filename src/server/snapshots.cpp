@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
@@ -191,12 +192,12 @@ uint64_t SnapshotShelf::bytes_on_disk() const {
 std::string SnapshotShelf::prepare(const std::string& tenant, const std::string& name,
                                    uint64_t bytes, bool replace) const {
   const std::string folder = folder_of(tenant);
-  std::error_code error;
+  std::error_code ignored;
+  fs::create_directories(fs::path(config_.folder).parent_path(), ignored);
   for (const std::string& each : {config_.folder, folder}) {
-    if (fs::create_directories(each, error)) {
-      fs::permissions(each, fs::perms::owner_all, error);
-    } else if (error) {
-      throw Error(ErrorCode::kIo, "the folder of snapshots cannot be made: " + error.message());
+    if (::mkdir(each.c_str(), 0700) != 0 && errno != EEXIST) {
+      throw Error(ErrorCode::kIo, "the folder of snapshots cannot be made: " +
+                                      std::generic_category().message(errno));
     }
   }
   const std::string path = path_of(tenant, name);
