@@ -198,9 +198,10 @@ void announce(const ServeOptions& options, const Engine& engine, const Server& s
                   v6 ? "[" + options.host + "]" : options.host, server.port());
   notice("listening on " + address);
   if (!stderr_is_terminal()) return;
-  notice(fmt::format("try: curl {}/v1/chat/completions -H 'Content-Type: application/json' -d "
-                     R"('{{"messages": [{{"role": "user", "content": "Why is the sky blue?"}}]}}')",
-                     address));
+  notice(
+      fmt::format("try: curl {}/v1/chat/completions -H 'Content-Type: application/json' -d "
+                  R"('{{"messages": [{{"role": "user", "content": "Why is the sky blue?"}}]}}')",
+                  address));
 }
 
 int serve(const ServeOptions& options) {
