@@ -83,15 +83,18 @@ void Embedding::submit_more() {
   while (next_ < inputs_.size() && running_.size() < kAtOnce) {
     const size_t index = next_;
     Request request = call_.base;
-    request.prompt = std::move(inputs_[index]);
+    request.prompt = inputs_[index];
     auto id = service_.engine().submit(
         std::move(request), [self = shared_from_this(), index](RequestId, const Event& event) {
           return self->on_engine_event(index, event);
         });
     if (!id) {
-      fail(from_engine(id.error()));
+      // A full queue is waited for while something of ours is in it.
+      const bool full = id.error().code() == ErrorCode::kResourceExhausted;
+      if (!full || running_.empty()) fail(from_engine(id.error()));
       return;
     }
+    inputs_[index].clear();
     running_[index] = *id;
     service_.began(*id);
     ++next_;
