@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the seed inputs of the GGUF and template targets into fuzz/seeds/, with the PyPI `gguf` package.
+"""Writes the seed inputs of the GGUF, template and snapshot targets into fuzz/seeds/, with the PyPI `gguf` package.
 
 Small on purpose: a fuzzer reaches further from a 500-byte file than from a real model.
 """
 
 import pathlib
+import struct
 
 import gguf
 import numpy as np
@@ -149,7 +150,22 @@ def templates():
         (folder / f"{name}.jinja").write_text(text)
 
 
+def snapshot(tokens, blocks, block_bytes):
+    """docs/formats/snapshot.md; the target mends the checksums of the header and the tokens."""
+    texts = b"".join(struct.pack("<I", len(t)) + t for t in (b"llama, 1 layers, 1 x 4", b"f16", b"numerics"))
+    rest = texts + bytes(8) + struct.pack(f"<{tokens}I", *range(tokens)) + bytes(8) + bytes(block_bytes + 8) * blocks
+    return b"SERVALKV" + struct.pack("<IQIIQQ", 1, 44 + len(rest), tokens, blocks, block_bytes, 7) + rest
+
+
+def snapshots():
+    folder = SEEDS / "snapshot_fuzz"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, shape in {"none": (5, 0, 16), "one": (33, 1, 16), "three": (100, 3, 64)}.items():
+        (folder / f"{name}.kv").write_bytes(snapshot(*shape))
+
+
 def main():
+    snapshots()
     templates()
     write("model_plan_fuzz", "llama", tiny_llama)
     write("gguf_fuzz", "values", every_value)
