@@ -148,6 +148,9 @@ void Core::step() {
     end_record();
   }
   sweep();
+#ifndef NDEBUG
+  scheduler_.check_sequences();
+#endif
 }
 
 // The outcome of one span's rows.

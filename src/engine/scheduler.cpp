@@ -257,6 +257,12 @@ void Scheduler::sweep(const std::function<void(Sequence&)>& on_end) {
 }
 
 void Scheduler::check(std::vector<const BlockTable*> pinned) const {
+  check_sequences();
+  for (const SequencePtr& s : running_) pinned.push_back(&s->blocks);
+  blocks_.check(pinned);
+}
+
+void Scheduler::check_sequences() const {
   SERVAL_CHECK(running() <= limits_.max_sequences);
   SERVAL_CHECK(std::is_sorted(running_.begin(), running_.end(), older));
   SERVAL_CHECK(std::is_sorted(waiting_.begin(), waiting_.end(), sooner));
@@ -267,14 +273,12 @@ void Scheduler::check(std::vector<const BlockTable*> pinned) const {
     for (auto i = static_cast<size_t>(s->computed / kBlockTokens); i < s->blocks.size(); ++i) {
       SERVAL_CHECK(blocks_.writable(s->blocks[i]));
     }
-    pinned.push_back(&s->blocks);
   }
   for (const SequencePtr& s : waiting_) SERVAL_CHECK(s->blocks.empty() && s->computed == 0);
   SERVAL_CHECK(plan_.rows <= limits_.batch_tokens && plan_.rows == plan_.load.rows);
   SERVAL_CHECK(!plan_.streaming || plan_.prompt_rows <= kLeastChunk ||
                plan_.load.logit_rows > static_cast<int>(plan_.spans.size()) ||
                plan_.predicted_us <= limits_.max_itl_us + limits_.max_itl_us / 8);
-  blocks_.check(pinned);
 }
 
 }  // namespace serval

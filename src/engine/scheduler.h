@@ -93,6 +93,8 @@ class Scheduler {
   // Checks every invariant that can be seen between plan() and the next; `pinned`: tables of
   // others.
   void check(std::vector<const BlockTable*> pinned = {}) const;
+  // All but those that need `pinned`; the core does so after every step of a debug build.
+  void check_sequences() const;
 
  private:
   enum class Verdict { kAdmitted, kLater, kNoRoom };
