@@ -324,6 +324,7 @@ TEST_F(RealModel, PoolsBesideStreamsAndRecordsItsSteps) {
     if (expected.empty()) expected = found;
     EXPECT_EQ(found, expected) << batch_tokens << " rows per step";
     stream.wait_for_deltas(stream.deltas() + 2);
+    EXPECT_GE(engine->last_steps(1024).size(), 2U);  // while steps run
     engine->cancel(id);
     stream.finished();
     const EngineStats stats = engine->stats();
