@@ -164,7 +164,8 @@ Admission Server::Impl::admit_route(const HttpRequest& head) {
   if (const auto error = check_key(head, match.route->access, key_name)) return refused(*error);
   // A POST without a body (".../load") has no type to state.
   const std::string_view length = head.header("content-length");
-  const bool has_body = head.header_count("transfer-encoding") > 0 || (!length.empty() && length != "0");
+  const bool has_body =
+      head.header_count("transfer-encoding") > 0 || (!length.empty() && length != "0");
   if (match.route->method == "POST" && has_body && !is_json(head.header("content-type"))) {
     return refused(protocol_error(415, "send Content-Type: application/json"));
   }

@@ -177,8 +177,7 @@ bool HttpConnection::parse_head() {
   if (head_size == 0) return false;
   parser_.emplace();
   parser_->header_limit(static_cast<uint32_t>(head_size + 1));
-  parser_->body_limit(in_.starts_with("PUT ") ? env_.limits.upload_bytes
-                                              : env_.limits.body_bytes);
+  parser_->body_limit(in_.starts_with("PUT ") ? env_.limits.upload_bytes : env_.limits.body_bytes);
   parser_->get().body().charge = BodyCharge(env_.counts.body_bytes, env_.limits.body_memory);
   error_code error;
   parser_->put(asio::buffer(in_.data(), head_size), error);

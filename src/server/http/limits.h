@@ -13,17 +13,17 @@
 namespace serval {
 
 struct HttpLimits {
-  size_t head_bytes = 32 * 1024;           // request line and fields together: 431
-  size_t fields = 100;                     // 431
-  size_t target_bytes = 8 * 1024;          // 414
-  size_t body_bytes = 8 * 1024 * 1024;     // 413
-  size_t body_memory = 256 * 1024 * 1024;  // bodies of all requests together: 503
+  size_t head_bytes = 32 * 1024;            // request line and fields together: 431
+  size_t fields = 100;                      // 431
+  size_t target_bytes = 8 * 1024;           // 414
+  size_t body_bytes = 8 * 1024 * 1024;      // 413
+  size_t body_memory = 256 * 1024 * 1024;   // bodies of all requests together: 503
   size_t upload_bytes = 256 * 1024 * 1024;  // of a PUT: 413
-  int connections = 2048;                  // more are answered 503 and closed
-  std::optional<int> address_connections;  // of one address; unset: 64, and any number of our own
-  int requests_per_connection = 1000;      // then `Connection: close`
-  size_t pause_bytes = 64 * 1024;          // unsent bytes of one stream: its request is paused
-  size_t output_bytes = 1024 * 1024;       // unsent although paused: the client is dropped
+  int connections = 2048;                   // more are answered 503 and closed
+  std::optional<int> address_connections;   // of one address; unset: 64, and any number of our own
+  int requests_per_connection = 1000;       // then `Connection: close`
+  size_t pause_bytes = 64 * 1024;           // unsent bytes of one stream: its request is paused
+  size_t output_bytes = 1024 * 1024;        // unsent although paused: the client is dropped
 
   std::chrono::milliseconds handshake_time{10'000};  // of TLS
   std::chrono::milliseconds head_time{10'000};       // first byte to end of head: 408
