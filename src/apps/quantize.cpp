@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <boost/json.hpp>
+#include <filesystem>
 #include <memory>
+#include <system_error>
 #include <thread>
 
 #include "apps/command.h"
@@ -20,7 +22,7 @@ namespace {
 struct QuantizeCommand {
   std::string in, out, type;
   int threads = 0;
-  bool json = false;
+  bool json = false, force = false;
 };
 
 std::string writable_types() {
@@ -36,6 +38,11 @@ int quantize(const QuantizeCommand& command) {
   if (!target || !can_quantize(*target)) {
     throw UsageError(fmt::format("\"{}\" is not a type this program can write; it writes {}",
                                  terminal_safe(command.type), writable_types()));
+  }
+  std::error_code ignored;
+  if (!command.force && std::filesystem::exists(command.out, ignored)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                command.out + ": exists already; choose another name, or replace it with --force");
   }
   ProgressBar bar("quantizing");
   const InterruptScope scope;
@@ -88,6 +95,7 @@ Action define_quantize(CLI::App& app) {
   app.add_option("out", o->out, "the file to write")->required();
   app.add_option("type", o->type, "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1 or Q8_0")->required();
   app.add_option("-t,--threads", o->threads, "default: all cores")->check(CLI::Range(0, 4096));
+  app.add_flag("--force", o->force, "replace an existing output");
   app.add_flag("--json", o->json, "the report as JSON");
   return [o] { return quantize(*o); };
 }

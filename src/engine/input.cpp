@@ -268,11 +268,14 @@ Result<SequencePtr> Input::prepare(Request r, OutletPtr outlet, int64_t now_us) 
   s->tokens.reserve(static_cast<size_t>(s->length_limit));
   s->blocks.reserve(static_cast<size_t>(s->length_limit / kBlockTokens) + 1);
 
+  const Vocab& vocab = tokenizer_.vocab();
+  const bool continues = std::any_of(s->tokens.begin(), s->tokens.end(),
+                                     [&](TokenId id) { return !vocab.is_control(id); });
   const uint64_t seed = r.sampling.seed ? *r.sampling.seed : draw_seed();
   auto breakers = dry_breakers(r.sampling);
-  auto g = std::make_unique<Generation>(SamplingChain(std::move(r.sampling), std::move(breakers)),
-                                        OutputStream(tokenizer_, r.special, std::move(r.stop)),
-                                        std::move(outlet));
+  auto g = std::make_unique<Generation>(
+      SamplingChain(std::move(r.sampling), std::move(breakers)),
+      OutputStream(tokenizer_, r.special, continues, std::move(r.stop)), std::move(outlet));
   g->seed = seed;
   g->min_tokens = r.min_tokens;
   g->logprobs = r.logprobs;

@@ -33,8 +33,10 @@ class StopMatcher {
 
 class OutputStream {
  public:
-  OutputStream(const Tokenizer& tokenizer, bool special, std::vector<std::string> stops)
-      : detokenizer_(tokenizer, special), stops_(std::move(stops)) {}
+  // `continues`: the prompt before it has text.
+  OutputStream(const Tokenizer& tokenizer, bool special, bool continues,
+               std::vector<std::string> stops)
+      : detokenizer_(tokenizer, special, continues), stops_(std::move(stops)) {}
 
   // The text this token makes visible. `look_for_stops`: false while the text must go on.
   std::string push(TokenId token, bool look_for_stops);

@@ -132,5 +132,19 @@ TEST(Config, Gemma3AlternatesItsWindow) {
   EXPECT_DOUBLE_EQ(config.rope_local.inverse_frequency[1], std::pow(10000.0, -2.0 / 8.0));
 }
 
+TEST(Config, Gemma3PatternPerLayer) {
+  const auto period = [](const std::vector<int64_t>& pattern) {
+    TinyModel model("gemma3");
+    model.set("attention.sliding_window", 16).set_ints("attention.sliding_window_pattern", pattern);
+    const auto file = model.parse();
+    return find_architecture(*file).read_config(*file).sliding_period;
+  };
+  EXPECT_EQ(period({1, 0}), 2);
+  EXPECT_EQ(period({0, 0}), 1);
+  EXPECT_EQ(period({1, 1}), 3);  // the first global layer would be the third
+  EXPECT_THROW(period({0, 1}), Error);
+  EXPECT_THROW(period({1, 0, 1}), Error);
+}
+
 }  // namespace
 }  // namespace serval

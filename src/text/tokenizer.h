@@ -76,15 +76,16 @@ class Tokenizer {
 // tokenizer.
 class Detokenizer {
  public:
-  explicit Detokenizer(const Tokenizer& tokenizer, bool special = false)
-      : tokenizer_(&tokenizer), special_(special) {}
+  // `continues`: the tokens follow others that have text, so that a first space is the text's own.
+  explicit Detokenizer(const Tokenizer& tokenizer, bool special = false, bool continues = false)
+      : tokenizer_(&tokenizer), special_(special), first_(!continues) {}
   std::string push(TokenId id);
   std::string finish();
 
  private:
   const Tokenizer* tokenizer_;
   bool special_;
-  bool first_ = true;
+  bool first_;
   std::string held_;
 };
 

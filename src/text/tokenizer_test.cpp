@@ -262,6 +262,16 @@ TEST(Detokenizer, HoldsBackHalfCharacters) {
   EXPECT_EQ(detokenizer.finish(), "\uFFFD");
 }
 
+TEST(Detokenizer, AContinuationKeepsItsFirstSpace) {
+  const auto tokenizer = sentencepiece(true).tokenizer();
+  const std::vector<TokenId> prompt = {263};  // "▁ab"
+  const std::vector<TokenId> both = {263, 263};
+  Detokenizer detokenizer(*tokenizer, false, true);
+  EXPECT_EQ(tokenizer->decode(prompt, false) + detokenizer.push(263),
+            tokenizer->decode(both, false));
+  EXPECT_EQ(Detokenizer(*tokenizer).push(263), "ab");
+}
+
 TEST(Detokenizer, StreamingEqualsReplacingAtOnce) {
   const ByteLevel t;
   std::mt19937 random(3);

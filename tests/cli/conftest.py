@@ -74,7 +74,9 @@ def real_model(name):
     folder = os.environ.get("SERVAL_TEST_MODELS")
     path = pathlib.Path(folder or "/nonexistent") / name
     if not path.exists():
-        pytest.skip(f"{name} is not in SERVAL_TEST_MODELS")
+        if folder:  # somebody meant to test with real models: a missing one must not pass unseen
+            pytest.fail(f"{path} does not exist")
+        pytest.skip(f"{name}: SERVAL_TEST_MODELS names no folder")
     return path
 
 

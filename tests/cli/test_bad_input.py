@@ -203,8 +203,14 @@ def test_quantize_errors(serval, tiny, tmp_path):
     assert "Q8_0" in serval.fails(2, "quantize", source, tmp_path / "o.gguf", "Q9_9")
     serval.fails(2, "quantize", source, tmp_path / "o.gguf", "Q6_K")
     before = source.read_bytes()
-    serval.fails(1, "quantize", source, source, "Q8_0")
+    serval.fails(1, "quantize", source, source, "Q8_0", "--force")
     assert source.read_bytes() == before
+    taken = tmp_path / "taken.gguf"
+    taken.write_bytes(b"mine")
+    assert "--force" in serval.fails(1, "quantize", source, taken, "Q8_0")
+    assert taken.read_bytes() == b"mine"
+    assert serval("quantize", source, taken, "Q8_0", "--force").code == 0
+    assert taken.read_bytes()[:4] == b"GGUF"
     serval.fails(1, "quantize", source, tmp_path / "none" / "o.gguf", "Q8_0")
 
 

@@ -1,6 +1,7 @@
 """The commands on real models: outputs, JSON documents, batches, saved conversations."""
 import json
 import math
+import pathlib
 import signal
 import subprocess
 import time
@@ -8,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from conftest import ROOT
+TEXT_FILE = pathlib.Path(__file__).resolve().parents[1] / "parity" / "text.txt"
 
 GREEDY = ["--temp", "0"]
 COMPLETION = "The capital of France is"  # the small model is sure of this one
@@ -168,7 +169,7 @@ def test_the_plan_is_the_memory_used(serval, request, model):
     path = request.getfixturevalue(model)
     options = ["-c", "1024", "-t", "2"]
     plan = serval("inspect", path, "--json", "--plan", *options).json["plan"]
-    text = (ROOT / "tests" / "parity" / "text.txt").read_text()
+    text = TEXT_FILE.read_text()
     ids = serval("tokenize", path, stdin=text).json[:1000]
     prompt = serval("tokenize", path, "--decode", stdin=json.dumps(ids)).out
     peak = peak_memory(serval, "run", path, *options, "--raw", "--ignore-eos", "-q", "-p", prompt)

@@ -14,6 +14,7 @@ def real_model():
         folder = os.environ.get("SERVAL_TEST_MODELS")
         path = Path(folder or ".") / f"{stem}.gguf"
         if not folder or not path.is_file():
+            assert not folder, f"{path} does not exist"  # asked for, so its absence must not pass unseen
             pytest.skip(f"no {stem}.gguf in SERVAL_TEST_MODELS")
         return path
     return path_of

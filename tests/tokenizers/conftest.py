@@ -43,6 +43,7 @@ def model_path():
     def find(name):
         path = pathlib.Path(folder or "", name + ".gguf")
         if not folder or not path.exists():
+            assert not folder, f"{path} does not exist"  # asked for, so its absence must not pass unseen
             pytest.skip(f"{name}.gguf is not in SERVAL_TEST_MODELS")
         return str(path)
 

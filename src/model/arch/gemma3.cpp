@@ -13,6 +13,7 @@
 #include "model/config_reader.h"
 #include "model/decoder.h"
 #include "model/rope_scaling.h"
+#include "serval/error.h"
 
 namespace serval {
 namespace {
@@ -69,8 +70,32 @@ class Gemma3Model final : public Model {
   DecoderWeights weights_;
 };
 
-ModelConfig read_config(const GgufFile& file) {
+// The pattern is one number, every how many layers a global one comes, or says of each layer
+// whether it is local; the model knows regular patterns only.
+int read_period(const GgufFile& file, const ConfigReader& reader, int layers) {
   constexpr int kPeriod = 6;
+  const std::string key = "attention.sliding_window_pattern";
+  const GgufValue* value = file.find("gemma3." + key);
+  if (value == nullptr || value->type != GgufType::kArray) {
+    return reader.integer_or(key, 1, kMaxLayers, kPeriod);
+  }
+  const std::vector<int64_t>& local = value->ints;
+  if (local.size() == static_cast<size_t>(layers)) {
+    for (int period = 1; period <= layers + 1; ++period) {
+      int layer = 0;
+      while (layer < layers &&
+             (local[static_cast<size_t>(layer)] != 0) == (layer % period != period - 1)) {
+        ++layer;
+      }
+      if (layer == layers) return period;
+    }
+  }
+  throw Error(ErrorCode::kUnsupported, "gemma3." + key + ": only a pattern for all " +
+                                           std::to_string(layers) +
+                                           " layers in which every n-th one is global can run");
+}
+
+ModelConfig read_config(const GgufFile& file) {
   constexpr double kLocalBase = 10000.0;
   constexpr int kLayersOf27B = 62;  // the one size that scales by hidden / heads, not by head_dim
   const ConfigReader reader(file, "gemma3");
@@ -82,8 +107,7 @@ ModelConfig read_config(const GgufFile& file) {
   }
   config.sliding_window = reader.integer_or("attention.sliding_window", 0, kMaxContext, 0);
   if (config.sliding_window > 0) {
-    config.sliding_period =
-        reader.integer_or("attention.sliding_window_pattern", 1, kMaxLayers, kPeriod);
+    config.sliding_period = read_period(file, reader, config.layers);
   }
   config.rope_local =
       make_rope_spec(RopeStyle::kHalves, config.rope.dims,
