@@ -69,6 +69,10 @@ struct EngineStats {  // one consistent-enough reading of atomics
   uint64_t step_us = 0, predicted_step_us = 0;
   uint64_t weight_bytes = 0, kv_bytes = 0;                         // read by the steps, at least
   std::array<uint64_t, kStepSeconds.size() + 1> step_histogram{};  // steps by time, not cumulative
+  // kv_cache_dir: what can be read and what its files take now, then blocks since the load.
+  uint64_t disk_blocks = 0, disk_bytes = 0;
+  uint64_t disk_blocks_written = 0, disk_blocks_dropped = 0, disk_blocks_damaged = 0;
+  uint64_t disk_write_errors = 0;  // after the first, nothing more is written
 };
 
 // What one engine step did. Times are microseconds of the monotonic clock.

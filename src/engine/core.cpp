@@ -224,8 +224,8 @@ void Core::note_started(const StepPlan& plan) {
                                       std::memory_order_relaxed);
     counters_.cached_tokens.fetch_add(static_cast<uint64_t>(s.cached_tokens),
                                       std::memory_order_relaxed);
-    counters_.disk_cached_tokens.fetch_add(static_cast<uint64_t>(s.disk_tokens),
-                                           std::memory_order_relaxed);
+    counters_.disk_cached_tokens.fetch_add(
+        static_cast<uint64_t>(std::min(s.disk_tokens, s.cached_tokens)), std::memory_order_relaxed);
     post_(g.outlet, Started{s.prompt_tokens, s.cached_tokens, g.seed});
   }
 }

@@ -130,6 +130,15 @@ EngineStats Engine::stats() const {
   s.completion_tokens = c.completion_tokens;
   s.cancelled = c.cancelled;
   s.disk_cached_tokens = c.disk_cached_tokens;
+  if (impl_->disk != nullptr) {
+    const DiskCacheStats disk = impl_->disk->cache().stats();
+    s.disk_blocks = disk.records;
+    s.disk_bytes = disk.bytes;
+    s.disk_blocks_written = disk.written;
+    s.disk_blocks_dropped = disk.dropped;
+    s.disk_blocks_damaged = disk.damaged;
+    s.disk_write_errors = disk.write_errors;
+  }
   s.rows = c.rows;
   s.rows_after_cancel = c.rows_after_cancel;
   s.preemptions = c.preemptions;

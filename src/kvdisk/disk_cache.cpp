@@ -137,6 +137,7 @@ void DiskCache::scan_folder() {
 void DiskCache::add(const KvRecord& record, const std::shared_ptr<Segment>& segment,
                     uint64_t offset) {
   index_[record.id] = {record, segment, offset};
+  if (segment != nullptr) ++stats_.records;
   successors_.emplace(successor_key(record.parent, record.domain, record.tokens), record.id);
 }
 
@@ -151,6 +152,7 @@ void DiskCache::forget(uint64_t id) {
     successors_.erase(at);
     break;
   }
+  if (found->second.segment != nullptr) --stats_.records;
   index_.erase(found);
 }
 
@@ -252,9 +254,7 @@ bool DiskCache::read(uint64_t record, std::span<std::byte> payload) {
 
 DiskCacheStats DiskCache::stats() const {
   const std::lock_guard lock(mutex_);
-  DiskCacheStats out = stats_;
-  for (const auto& [id, entry] : index_) out.records += entry.segment != nullptr ? 1 : 0;
-  return out;
+  return stats_;
 }
 
 void DiskCache::flush() {
@@ -308,6 +308,7 @@ void DiskCache::write(std::deque<Queued>& batch) {
       if (found == index_.end()) continue;
       found->second.segment = active_;
       found->second.offset = offset;
+      ++stats_.records;
     }
     queued_bytes_ -= places.size() * config_.kind.block_bytes;
     stats_.written += places.size();

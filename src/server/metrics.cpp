@@ -91,6 +91,15 @@ void render_engine(Text& text, const EngineStats& stats) {
   text.row("serval:prefix_cache_hits_total", "tier", "memory",
            stats.cached_tokens - stats.disk_cached_tokens);
   text.row("serval:prefix_cache_hits_total", "tier", "disk", stats.disk_cached_tokens);
+  text.one("gauge", "serval:disk_cache_blocks", "KV blocks in --kv-cache-dir.", stats.disk_blocks);
+  text.one("gauge", "serval:disk_cache_bytes", "Bytes of its files.", stats.disk_bytes);
+  text.head("counter", "serval:disk_cache_blocks_total", "KV blocks by what became of them there.");
+  text.row("serval:disk_cache_blocks_total", "outcome", "written", stats.disk_blocks_written);
+  text.row("serval:disk_cache_blocks_total", "outcome", "dropped", stats.disk_blocks_dropped);
+  text.row("serval:disk_cache_blocks_total", "outcome", "damaged", stats.disk_blocks_damaged);
+  text.one("counter", "serval:disk_cache_write_errors_total",
+           "Faults of the disk; after the first, nothing more is written.",
+           stats.disk_write_errors);
   text.one("counter", "vllm:num_preemptions_total", "Sequences that had to give their KV back.",
            stats.preemptions);
   text.one("counter", "serval:requests_cancelled_total", "Sequences cancelled.", stats.cancelled);
