@@ -29,8 +29,8 @@
 #include <memory>
 #include <vector>
 
-#include "engine/block_manager.h"
-#include "engine/cost_model.h"
+#include "schedule/block_manager.h"
+#include "schedule/cost_model.h"
 #include "engine/sequence.h"
 
 namespace serval {

@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/admission.h"
-#include "engine/block_manager.h"
+#include "schedule/admission.h"
+#include "schedule/block_manager.h"
 #include "engine/delivery.h"
 #include "engine/output.h"
 #include "sampling/chain.h"

@@ -1,5 +1,5 @@
 // KvCache: the K/V blocks of every layer. Owns memory only; who may use which block is the engine's
-// business (engine/block_manager.h). Block `b` means the same 32 token positions in all layers.
+// business (schedule/block_manager.h). Block `b` means the same 32 token positions in all layers.
 #pragma once
 
 #include <vector>

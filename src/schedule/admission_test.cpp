@@ -1,4 +1,4 @@
-#include "engine/admission.h"
+#include "schedule/admission.h"
 
 #include <gtest/gtest.h>
 

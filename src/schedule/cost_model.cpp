@@ -12,7 +12,7 @@
 // A negative coefficient is set to zero and the others are fitted again. A step that took more than
 // three times its prediction (the process was descheduled) counts as three times; a machine that
 // really became slower is still followed, within a few steps.
-#include "engine/cost_model.h"
+#include "schedule/cost_model.h"
 
 #include <algorithm>
 #include <bit>

@@ -1,6 +1,6 @@
 // Properties of the block manager under random operations, against a plain model of what a prefix
 // cache may promise.
-#include "engine/block_manager.h"
+#include "schedule/block_manager.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck.h>

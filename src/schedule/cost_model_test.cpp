@@ -1,5 +1,5 @@
 // The cost model against machines whose law is known.
-#include "engine/cost_model.h"
+#include "schedule/cost_model.h"
 
 #include <gtest/gtest.h>
 

@@ -4,7 +4,7 @@
 // A table is released from its end, so the deep blocks of a chain enter the idle list before their
 // parents and are evicted first; with publish() folding duplicates, a cached block's parent is
 // always cached too, and a chain is cut only at its tail.
-#include "engine/block_manager.h"
+#include "schedule/block_manager.h"
 
 #include <algorithm>
 #include <bit>
