@@ -127,7 +127,7 @@ class G5:
         report = context.run(server, [{"prompt": text} for text in texts], "--max-concurrency", setup.clients, "--output-len", 16)
         computed = report["total_input_tokens"] - report["total_cached_tokens"]
         out = {"unique_tokens": unique, "computed_tokens": computed, "computed_per_unique": computed / unique}
-        for counter in ("vllm:prompt_tokens_total", "llamacpp:prompt_tokens_total"):
+        for counter in ("serval:prompt_tokens_computed_total", "llamacpp:prompt_tokens_total"):
             if counter in before:
                 out["computed_by_counter"] = server.metrics()[counter] - before[counter]
         return out | figures(report)

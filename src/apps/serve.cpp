@@ -47,6 +47,7 @@ struct ServeOptions {
   std::string keys_file, api_key;
   bool no_auth = false, no_log = false, no_sandbox = !kSandboxByDefault;
   ShelfConfig snapshots;
+  int key_requests = ServiceConfig().key_requests;
   int max_queue = 128, io_threads = 1;
   HttpLimits limits;
   std::optional<int> address_connections;
@@ -138,6 +139,7 @@ ServerConfig server_config(const ServeOptions& options, ServiceConfig service) {
   config.limits.ping_time = milliseconds(options.ping_time);
   config.drain_time = milliseconds(options.drain_time);
   config.service = std::move(service);
+  config.service.key_requests = options.key_requests;
   config.service.queue_timeout_ms = milliseconds(options.queue_time).count();
   config.service.timeout_ms = milliseconds(options.request_time).count();
   config.service.read_bandwidth = options.read_bandwidth * 1e9;
@@ -285,6 +287,11 @@ void add_limit_options(CLI::App& app, ServeOptions& o) {
         ->capture_default_str()
         ->group("Limits");
   };
+  app.add_option("--key-requests", o.key_requests,
+                 "requests of one key in flight; more are refused with 429; 0: any")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str()
+      ->group("Limits");
   optional_seconds("--queue-time", o.queue_time, "seconds a request may wait, then 503; 0: any");
   optional_seconds("--request-time", o.request_time,
                    "seconds a request may take; it ends with what is there; 0: any");

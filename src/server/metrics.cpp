@@ -81,12 +81,15 @@ void render_engine(Text& text, const EngineStats& stats) {
   text.one("gauge", "serval:kv_cache_tokens", "KV tokens of the pool.", stats.kv_tokens_total);
   text.one("gauge", "serval:kv_cache_tokens_cached", "KV tokens kept for reuse, not in use.",
            stats.kv_tokens_cached);
-  text.one("counter", "vllm:prompt_tokens_total", "Prompt tokens computed.", stats.prompt_tokens);
+  text.one("counter", "vllm:prompt_tokens_total", "Prompt tokens, cached or computed.",
+           stats.prompt_tokens);
   text.one("counter", "vllm:generation_tokens_total", "Tokens generated.", stats.completion_tokens);
   text.one("counter", "vllm:prefix_cache_queries_total", "Prompt tokens looked up in the cache.",
-           stats.prompt_tokens + stats.cached_tokens);
+           stats.prompt_tokens);
   text.one("counter", "vllm:prefix_cache_hits_total", "Prompt tokens found in the cache.",
            stats.cached_tokens);
+  text.one("counter", "serval:prompt_tokens_computed_total",
+           "Prompt tokens not found in the cache.", stats.prompt_tokens - stats.cached_tokens);
   text.head("counter", "serval:prefix_cache_hits_total", "Of these, by where they were found.");
   text.row("serval:prefix_cache_hits_total", "tier", "memory",
            stats.cached_tokens - stats.disk_cached_tokens);
@@ -208,6 +211,8 @@ std::string Metrics::render(const EngineStats& engine, const RecentSteps& recent
   text.row("vllm:request_success_total", "finished_reason", "length", finished_length.load());
   text.row("vllm:request_success_total", "finished_reason", "abort", finished_abort.load());
   text.one("counter", "serval:requests_failed_total", "Choices that failed.", failed.load());
+  text.one("counter", "serval:key_refusals_total", "Requests over their key's own share.",
+           key_refusals.load());
   text.head("counter", "serval:http_requests_total", "Replies by status; 0: the client left.");
   for (size_t i = 0; i < kStatuses.size(); ++i) {
     text.row("serval:http_requests_total", "status", std::to_string(kStatuses[i]),

@@ -48,7 +48,7 @@ class Metrics {
   Histogram prompt_tokens, generation_tokens;                                      // per choice
 
   std::atomic<uint64_t> finished_stop{0}, finished_length{0}, finished_abort{0}, failed{0};
-  std::atomic<uint64_t> warnings{0};
+  std::atomic<uint64_t> key_refusals{0};  // over a key's own share
 
   void count_reply(int status);
 

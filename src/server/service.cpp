@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <ctime>
 #include <functional>
+#include <memory>
 
 namespace serval {
 
@@ -43,6 +44,26 @@ void Service::cancel_all() {
     ids.assign(live_.begin(), live_.end());
   }
   for (const RequestId id : ids) engine_.cancel(id);
+}
+
+Service::KeyShare Service::enter(const std::string& key, int requests) {
+  const bool counted = !key.empty() && config_.key_requests > 0;
+  if (!counted) return std::make_shared<int>(requests);
+  {
+    const std::lock_guard lock(mutex_);
+    int& held = in_flight_[key];
+    if (held + requests > config_.key_requests) {
+      ++metrics_.key_refusals;
+      return nullptr;
+    }
+    held += requests;
+  }
+  const auto leave = [this, key](int* count) {
+    const std::unique_ptr<int> owned(count);
+    const std::lock_guard lock(mutex_);
+    in_flight_[key] -= *owned;
+  };
+  return {new int(requests), leave};
 }
 
 void Service::note(const std::string& exchange, const RequestCost& cost) {

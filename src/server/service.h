@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -25,6 +26,7 @@ struct ServiceConfig {
   std::vector<std::string> notices;  // what was asked for at start and has no effect
   ShelfConfig snapshots;
   int64_t queue_timeout_ms = 0;  // a request not begun by then fails with 503; 0: never
+  int key_requests = 64;         // of one key in flight; more are 429; 0: any; keyless: any
   int slots = 0;                 // sequences computed at once, for clients that ask
   double read_bandwidth = 0;     // of this machine, bytes per second; 0: unknown
   int64_t timeout_ms = 0;        // a request ends with what is there after so long; 0: never
@@ -63,6 +65,11 @@ class Service {
   void ended(RequestId id);
   void cancel_all();
 
+  // Counts `requests` of that key as in flight for as long as the result lives, which must end
+  // before the Service does; null when the key has too many already.
+  using KeyShare = std::shared_ptr<void>;
+  KeyShare enter(const std::string& key, int requests);
+
   // Keeps a cost under the exchange's id until the log takes it. Thread-safe.
   void note(const std::string& exchange, const RequestCost& cost);
   std::optional<RequestCost> take_note(const std::string& exchange);
@@ -80,6 +87,7 @@ class Service {
   std::unordered_set<RequestId> live_;
   SnapshotShelf snapshots_;
   std::unordered_map<std::string, RequestCost> notes_;
+  std::unordered_map<std::string, int> in_flight_;  // by key
 };
 
 }  // namespace serval

@@ -1,4 +1,5 @@
-"""How long a request may wait and take, and whose cached prefixes it may use."""
+"""What one request and one key may take: time, requests in flight, cached prefixes."""
+import re
 import threading
 import time
 
@@ -45,3 +46,25 @@ def test_the_roofline_needs_the_machines_bandwidth(start):
     achieved = server.metric("serval:step_read_bytes_per_second")
     assert abs(server.metric("serval:roofline_ratio") - achieved / 20e9) < 0.02
     assert server.call("/props")[2]["total_slots"] == 16
+
+
+def test_a_key_over_its_share_is_told_so(start, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("alice-key-0123456789 alice admin\nbob-key-0123456789 bob\n")
+    server = start("--keys", keys, "--key-requests", "2")
+    alice, bob = ({"Authorization": f"Bearer {name}-key-0123456789"} for name in ("alice", "bob"))
+    body = {"prompt": "Once", "max_tokens": 1, "n": 2}
+    for _ in range(3):  # what ended is not counted
+        assert server.post("/v1/completions", body, headers=alice)[0] == 200
+    for path, over in (("/v1/completions", body | {"n": 3}), ("/v1/embeddings", {"input": ["a", "b", "c"]})):
+        status, headers, reply = server.post(path, over, headers=alice)
+        assert status == 429 and headers["Retry-After"] == "1" and reply["error"]["code"] == "rate_limit_exceeded"
+    worker = threading.Thread(target=server.post, args=("/v1/completions", body | {"max_tokens": 300, "ignore_eos": True}),
+                              kwargs={"headers": alice})
+    worker.start()
+    assert server.eventually(lambda: re.search(r"num_requests_running\S* 2\n", server.call("/metrics", headers=alice)[2]))
+    assert server.post("/v1/completions", body, headers=alice)[0] == 429
+    assert server.post("/v1/completions", body, headers=bob)[0] == 200
+    worker.join()
+    assert server.post("/v1/completions", body, headers=alice)[0] == 200
+    assert "serval:key_refusals_total" in server.call("/metrics", headers=alice)[2]

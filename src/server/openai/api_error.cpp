@@ -79,6 +79,17 @@ ApiError overloaded(std::string message) {
   return error;
 }
 
+ApiError over_share(int limit) {
+  ApiError error;
+  error.status = 429;
+  error.type = "rate_limit_error";
+  error.code = "rate_limit_exceeded";
+  error.message =
+      fmt::format("this key may have {} requests in flight; wait for some to end", limit);
+  error.retry_after = kRetrySeconds;
+  return error;
+}
+
 ApiError context_too_long(size_t prompt_tokens, int context) {
   ApiError error;
   error.message = fmt::format(

@@ -27,6 +27,8 @@ ApiError forbidden(std::string message, std::string code);
 ApiError unknown_model(const std::string& name);
 ApiError not_supported(std::string message);
 ApiError overloaded(std::string message);
+// The caller has more in flight than its share.
+ApiError over_share(int limit);
 ApiError context_too_long(size_t prompt_tokens, int context);
 // Faults found by the HTTP layer.
 ApiError protocol_error(int status, std::string message);

@@ -81,7 +81,7 @@ std::optional<ApiError> decode_prompts(const json::object& body, const PromptRul
   const auto add_tokens = [&](const json::value& list) {
     std::vector<TokenId> tokens;
     auto error = read_tokens(list, name, tokens);
-    out.push_back(std::move(tokens));
+    out.emplace_back(std::in_place_type<std::vector<TokenId>>, std::move(tokens));
     return error;
   };
   if (prompt->is_string()) {

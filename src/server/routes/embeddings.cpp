@@ -38,9 +38,10 @@ std::string base64(std::span<const float> values) {
 
 class Embedding : public std::enable_shared_from_this<Embedding> {
  public:
-  Embedding(Service& service, ExchangePtr exchange, EmbeddingCall call,
+  Embedding(Service& service, ExchangePtr exchange, Service::KeyShare share, EmbeddingCall call,
             std::vector<std::vector<TokenId>> inputs)
       : service_(service),
+        share_(std::move(share)),
         exchange_(std::move(exchange)),
         call_(std::move(call)),
         inputs_(std::move(inputs)),
@@ -60,6 +61,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
   void cancel_all();
 
   Service& service_;
+  Service::KeyShare share_;  // given back before the client can ask again
   const ExchangePtr exchange_;
   const EmbeddingCall call_;
   std::vector<std::vector<TokenId>> inputs_;
@@ -157,6 +159,7 @@ void Embedding::shape(std::vector<float>& vector) const {
 
 void Embedding::complete() {
   over_ = true;
+  share_.reset();
   service_.note(exchange_->id(), {usage_, first_timings_, vectors_.size()});
   json::array list;
   for (const std::vector<float>& vector : vectors_) {
@@ -184,6 +187,7 @@ void Embedding::complete() {
 
 void Embedding::fail(const ApiError& error) {
   over_ = true;
+  share_.reset();
   cancel_all();
   answer_error(exchange_, error);
 }
@@ -215,8 +219,14 @@ void embeddings(Service& service, const ExchangePtr& exchange) {
     return;
   }
   share_fairly(service, *exchange, call.base);
-  const auto embedding =
-      std::make_shared<Embedding>(service, exchange, std::move(call), std::move(inputs));
+  const int at_once = static_cast<int>(std::min(inputs.size(), kAtOnce));
+  Service::KeyShare share = service.enter(exchange->key_name(), at_once);
+  if (share == nullptr) {
+    answer_error(exchange, over_share(service.config().key_requests));
+    return;
+  }
+  const auto embedding = std::make_shared<Embedding>(service, exchange, std::move(share),
+                                                     std::move(call), std::move(inputs));
   exchange->post([embedding] { embedding->begin(); });
 }
 

@@ -39,8 +39,9 @@ std::string fresh_id(const char* prefix) {
 class Generation : public std::enable_shared_from_this<Generation> {
  public:
   Generation(Service& service, ExchangePtr exchange, std::unique_ptr<Wire> wire,
-             const GenerateCall& call)
+             Service::KeyShare share, const GenerateCall& call)
       : service_(service),
+        share_(std::move(share)),
         exchange_(std::move(exchange)),
         wire_(std::move(wire)),
         stream_(call.stream),
@@ -75,6 +76,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   Usage total_usage() const;
 
   Service& service_;
+  Service::KeyShare share_;  // given back before the client can ask again
   const ExchangePtr exchange_;
   const std::unique_ptr<Wire> wire_;
   const bool stream_, timings_per_token_;
@@ -258,6 +260,7 @@ void Generation::open(size_t index) {
 
 void Generation::complete() {
   over_ = true;
+  share_.reset();
   const Usage usage = total_usage();
   const Timings& timings = choices_.front().choice.timings;
   service_.note(exchange_->id(), {usage, timings, choices_.size()});
@@ -277,6 +280,7 @@ void Generation::complete() {
 
 void Generation::fail(const ApiError& error) {
   over_ = true;
+  share_.reset();
   cancel_all();
   if (!exchange_->stream_begun()) {
     exchange_->reply(error_response(error));
@@ -351,7 +355,14 @@ void start_generation(Service& service, const ExchangePtr& exchange, GenerateCal
     return;
   }
   share_fairly(service, *exchange, call.base);
-  const auto generation = std::make_shared<Generation>(service, exchange, std::move(wire), call);
+  const int choices = call.n * static_cast<int>(prompts.size());
+  Service::KeyShare share = service.enter(exchange->key_name(), choices);
+  if (share == nullptr) {
+    answer_error(exchange, over_share(service.config().key_requests));
+    return;
+  }
+  const auto generation =
+      std::make_shared<Generation>(service, exchange, std::move(wire), std::move(share), call);
   if (const auto error = generation->submit(call, std::move(prompts))) {
     answer_error(exchange, *error);
     return;
