@@ -245,7 +245,7 @@ void add_engine_options(CLI::App& app, EngineOptions& options) {
                  "keep cached KV in this folder, also for the next start");
   app.add_option("--kv-cache-size", options.kv_cache_bytes, "bytes it may hold: 512M, 16G")
       ->transform(CLI::AsSizeValue(false))
-      ->default_str("4G");
+      ->capture_default_str();
 }
 
 EngineConfig engine_config(const EngineOptions& options, const std::string& model_path) {

@@ -331,7 +331,7 @@ Action define_serve(CLI::App& app) {
                  "folder of named KV snapshots (default: snapshots beside the models)");
   app.add_option("--snapshot-size", o->snapshots.max_bytes, "bytes it may hold: 512M, 16G")
       ->transform(CLI::AsSizeValue(false))
-      ->default_str("16G");
+      ->capture_default_str();
   app.add_option("--preload", o->snapshots.preload,
                  "load this snapshot before serving: NAME, or KEY/NAME; may be repeated")
       ->allow_extra_args(false);

@@ -29,9 +29,9 @@
 #include <memory>
 #include <vector>
 
+#include "engine/sequence.h"
 #include "schedule/block_manager.h"
 #include "schedule/cost_model.h"
-#include "engine/sequence.h"
 
 namespace serval {
 

@@ -13,11 +13,11 @@
 #include <string>
 #include <vector>
 
-#include "schedule/admission.h"
-#include "schedule/block_manager.h"
 #include "engine/delivery.h"
 #include "engine/output.h"
 #include "sampling/chain.h"
+#include "schedule/admission.h"
+#include "schedule/block_manager.h"
 #include "serval/request.h"
 
 namespace serval {

@@ -21,7 +21,7 @@ def special_texts(keys):
 
 
 @pytest.mark.parametrize("special", [False, True])
-@pytest.mark.parametrize("model,pre", [("smollm2-135m", "smollm"), ("qwen2.5-0.5b", "qwen2")])
+@pytest.mark.parametrize("model,pre", [("smollm2-135m", "smollm"), pytest.param("qwen2.5-0.5b", "qwen2", marks=pytest.mark.large)])
 def test_byte_bpe(model, pre, special, encode, model_path):
     path = model_path(model)
     keys = oracle.read(path)
@@ -40,7 +40,7 @@ def test_sentencepiece(encode, model_path):
     compare(items, encode(path, items, "--no-special"), [processor.EncodeAsIds(s) for s in items])
 
 
-@pytest.mark.parametrize("model", ["smollm2-135m", "qwen2.5-0.5b", "gemma3-270m"])
+@pytest.mark.parametrize("model", ["smollm2-135m", pytest.param("qwen2.5-0.5b", marks=pytest.mark.large), "gemma3-270m"])
 def test_decoding_gives_the_text_back(model, encode, probe, model_path):
     path = model_path(model)
     # SentencePiece cannot tell U+2581 from a space, and SmolLM2 has no tokens for some control bytes.
