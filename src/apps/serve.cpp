@@ -45,10 +45,10 @@ struct ServeOptions {
   int port = 8080;
   std::vector<std::string> aliases, hosts, origins;
   std::string keys_file, api_key;
-  bool no_auth = false, no_log = false, no_sandbox = !kSandboxByDefault;
+  bool no_auth = false, no_log = false, no_sandbox = !kSandboxByDefault, share_prefix_cache = false;
   ShelfConfig snapshots;
   int key_requests = ServiceConfig().key_requests;
-  int max_queue = 128, io_threads = 1;
+  int max_queue = 128, io_threads = 1, max_itl_ms = EngineConfig().max_itl_ms;
   HttpLimits limits;
   std::optional<int> address_connections;
   double handshake_time = 10, head_time = 10, body_time = 30, idle_time = 60, stall_time = 30,
@@ -153,6 +153,8 @@ EngineConfig serve_engine_config(const ServeOptions& options, const std::string&
   config.kv_tokens = options.engine.context;
   config.context = 0;
   config.max_queue = options.max_queue;
+  config.max_itl_ms = options.max_itl_ms;
+  config.share_prefix_cache = options.share_prefix_cache;
   return config;
 }
 
@@ -326,6 +328,13 @@ Action define_serve(CLI::App& app) {
   app.add_option("--io-threads", o->io_threads, "threads for the network")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
+  app.add_option("--max-itl-ms", o->max_itl_ms,
+                 "most milliseconds between two tokens of a stream while prompts are computed")
+      ->check(CLI::Range(1, 60000))
+      ->capture_default_str();
+  app.add_flag("--share-prefix-cache", o->share_prefix_cache,
+               "let keys use each other's cached prompts; the time to a first token then tells "
+               "whether somebody asked the same");
   app.add_flag("--no-access-log", o->no_log, "no line per request on standard error");
   app.add_option("--snapshot-dir", o->snapshots.folder,
                  "folder of named KV snapshots (default: snapshots beside the models)");
