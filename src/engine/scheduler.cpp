@@ -101,28 +101,32 @@ const StepPlan& Scheduler::plan() {
 // ---- Blocks for those that run
 
 void Scheduler::secure_blocks() {
-  // Oldest first; preemption may shorten the list behind `i`, or remove the sequence at `i`.
-  for (size_t i = 0; i < running_.size();) {
-    Sequence& sequence = *running_[i];
-    if (sequence.ended() || sequence.paused || secure(sequence)) ++i;
+  // Oldest first. Preemption may shorten the list before and behind the present place, or at it, so
+  // the next one is found by age.
+  for (auto at = running_.begin(); at != running_.end();) {
+    Sequence& sequence = **at;
+    const RequestId id = sequence.id;
+    if (!sequence.ended() && !sequence.paused) secure(sequence);
+    at = std::upper_bound(running_.begin(), running_.end(), id,
+                          [](RequestId past, const SequencePtr& s) { return past < s->id; });
   }
 }
 
-// False: the sequence itself was preempted.
-bool Scheduler::secure(Sequence& sequence) {
+// May end or preempt the sequence itself.
+void Scheduler::secure(Sequence& sequence) {
   while (!blocks_.grow(sequence.blocks, blocks_for(sequence.known()))) {
     Sequence* victim = cheapest_to_recompute();
     if (victim == nullptr) {
       if (&sequence == oldest()) {
         sequence.finished = FinishReason::kContextFull;
-        return true;
+        return;
       }
       victim = &sequence;
     }
+    const bool itself = victim == &sequence;
     preempt(*victim);
-    if (victim == &sequence) return false;
+    if (itself) return;
   }
-  return true;
 }
 
 // Of those that may run; null when all are paused.
@@ -195,6 +199,7 @@ void Scheduler::share_rows() {
   give(0, least - (plan_.load.rows - plan_.rows), INFINITY);
   for (size_t i = 0; i < prefills_.size(); ++i) {
     if (shares_[i] == 0) continue;
+    --plan_.load.logit_rows;  // add_span knows whether there is one
     plan_.prompt_rows += shares_[i];
     add_span(*prefills_[i], shares_[i]);
   }
@@ -207,13 +212,18 @@ void Scheduler::give(size_t prefill, int most, double until_us) {
   most = std::min({most, s.pending() - share, limits_.batch_tokens - plan_.load.rows});
   if (most <= 0) return;
   const int past = s.computed + share;
-  const int rows =
-      std::isinf(until_us) ? most : cost_.rows_within(plan_.load, past, most, until_us);
+  // The first rows may bring a row of logits with them.
+  StepLoad load = plan_.load;
+  if (share == 0) ++load.logit_rows;
+  const int rows = std::isinf(until_us) ? most : cost_.rows_within(load, past, most, until_us);
+  if (rows == 0) return;
   share += rows;
-  plan_.load.add(rows, past);
+  load.add(rows, past);
+  plan_.load = load;
 }
 
 void Scheduler::add_span(Sequence& sequence, int rows) {
+  SERVAL_CHECK(static_cast<int>(sequence.blocks.size()) >= blocks_for(sequence.computed + rows));
   plan_.spans.push_back({&sequence, rows});
   plan_.rows += rows;
   plan_.load.logit_rows += logit_rows(sequence, rows);

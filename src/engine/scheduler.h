@@ -106,7 +106,7 @@ class Scheduler {
   };
 
   void secure_blocks();
-  bool secure(Sequence& sequence);
+  void secure(Sequence& sequence);
   const Sequence* oldest() const;
   Sequence* cheapest_to_recompute() const;
   bool preempt_paused();

@@ -465,7 +465,7 @@ TEST(Scheduler, AdmitsWhatFitsUntilTheEnd) {
 TEST(Scheduler, InvariantsHoldForThousandsOfArrivals) {
   int preemptions = 0;
   int copies = 0;
-  for (uint64_t seed = 1; seed <= 6; ++seed) {
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
     std::mt19937_64 random(seed);
     const auto below = [&](int n) { return static_cast<int>(random() % static_cast<uint64_t>(n)); };
     SchedulerLimits limits{1 + below(200), 1 + below(12), 1000 * below(300), below(2) == 0};
