@@ -87,6 +87,7 @@ struct ItemOp {  // [key]
 };
 struct SliceOp {  // [a:b:c], each may be null
   ExprPtr start, stop, step;
+  bool constant = false;  // of literals only: Jinja folds it, and a failure becomes undefined
 };
 struct CallOp {
   Arguments arguments;

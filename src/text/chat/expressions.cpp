@@ -173,7 +173,7 @@ Value Interpreter::apply(const PostfixOp& op, const Value& subject) {
     const Value stop = part(slice_op->stop);
     const Value step = part(slice_op->step);
     at_ = op.at;
-    return slice(subject, start, stop, step);
+    return slice(subject, start, stop, step, slice_op->constant);
   }
   if (const auto* call_op = std::get_if<CallOp>(&op.op)) {
     Args args = eval_arguments(call_op->arguments);

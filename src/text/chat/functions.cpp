@@ -57,6 +57,14 @@ class NamespaceObject : public Special {
   int printing_ = 0;  // a namespace may hold itself
 };
 
+// The name `self`: it offers the blocks of the template, which here are not called by name.
+class TemplateReference : public Special {
+ public:
+  explicit TemplateReference(Budget* budget) : Special(budget, sizeof(TemplateReference)) {}
+  std::string repr(Runtime&) override { return "<TemplateReference None>"; }
+  const char* type_name() const override { return "TemplateReference"; }
+};
+
 class Cycler : public Special {
  public:
   Cycler(Budget* budget, std::vector<Value> items)
@@ -226,7 +234,8 @@ constexpr std::pair<std::string_view, GlobalFunction> kGlobals[] = {
 
 }  // namespace
 
-std::optional<Value> find_global(Runtime&, std::string_view name) {
+std::optional<Value> find_global(Runtime& runtime, std::string_view name) {
+  if (name == "self") return object_value(std::make_shared<TemplateReference>(&runtime.budget));
   for (const auto& [key, function] : kGlobals) {
     if (key == name) return object_value(std::make_shared<Function>(key.data(), function));
   }

@@ -527,6 +527,7 @@ class Parser {
     }
     Postfix out{std::move(value), {}};
     parse_postfix(out.ops);
+    mark_constant(out);
     if (with_filters) parse_filters(out);
     if (out.ops.empty()) return std::move(out.base);
     return make(at, std::move(out));
@@ -606,6 +607,19 @@ class Parser {
       } else {
         return;
       }
+    }
+  }
+
+  static bool is_literal(const ExprPtr& expr) {
+    return std::holds_alternative<Literal>(expr->node);
+  }
+
+  static void mark_constant(Postfix& out) {
+    auto* slice = out.ops.empty() ? nullptr : std::get_if<SliceOp>(&out.ops[0].op);
+    if (!slice || !is_literal(out.base)) return;
+    slice->constant = true;
+    for (const ExprPtr* part : {&slice->start, &slice->stop, &slice->step}) {
+      if (*part && !is_literal(*part)) slice->constant = false;
     }
   }
 

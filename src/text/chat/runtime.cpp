@@ -205,11 +205,15 @@ Value Runtime::item(const Value& object, const Value& key) {
   return undefined("'" + describe(object) + "' has no such element");
 }
 
-Value Runtime::slice(const Value& object, const Value& start, const Value& stop,
-                     const Value& step) {
+Value Runtime::slice(const Value& object, const Value& start, const Value& stop, const Value& step,
+                     bool constant) {
   if (object.is(Type::kUndefined)) fail_undefined(object);
+  const auto refuse = [&](std::string why) {
+    if (!constant) fail(std::move(why));
+    return undefined(std::move(why));
+  };
   if (!is_slice_index(start) || !is_slice_index(stop) || !is_slice_index(step)) {
-    return undefined("slice indices must be integers or None");
+    return refuse("slice indices must be integers or None");
   }
   const auto length = length_of(object);
   switch (object.type) {
@@ -247,7 +251,7 @@ Value Runtime::slice(const Value& object, const Value& start, const Value& stop,
       return out;
     }
     default:
-      return undefined("'" + describe(object) + "' cannot be sliced");
+      return refuse("'" + describe(object) + "' cannot be sliced");
   }
 }
 

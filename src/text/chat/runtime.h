@@ -34,7 +34,9 @@ class Runtime {
   std::vector<Value> iterate(const Value& value);
   Value attribute(const Value& object, const Value& name);  // object.name
   Value item(const Value& object, const Value& key);        // object[key]
-  Value slice(const Value& object, const Value& start, const Value& stop, const Value& step);
+  // object[start:stop:step]. Fails for what cannot be sliced, unless `constant`: then undefined.
+  Value slice(const Value& object, const Value& start, const Value& stop, const Value& step,
+              bool constant = false);
   Value call(const Value& callee, Args& args);
   Value call_filter(const Value& name, const Value& subject, Args& args);
   bool call_test(const Value& name, const Value& subject, Args& args);
