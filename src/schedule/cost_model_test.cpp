@@ -13,8 +13,8 @@ struct Machine {
   double a, b, c, d;
   double noise = 0;
   double us(const StepLoad& l) {
-    std::normal_distribution<double> jitter(0, noise);
-    return (a + b * l.rows + c * l.attended + d * l.logit_rows) * std::exp(jitter(random));
+    std::normal_distribution<double> jitter;
+    return (a + b * l.rows + c * l.attended + d * l.logit_rows) * std::exp(noise * jitter(random));
   }
   std::mt19937_64 random{1};
 };
