@@ -161,23 +161,28 @@ void rule(const Filter& filter, uint32_t action, int call, Conditions... conditi
           "filter system calls");
 }
 
+// Argument `index` of a call. (The library's macros are compound literals, which C++ lacks.)
+scmp_arg_cmp when(unsigned index, scmp_compare how, uint64_t a, uint64_t b = 0) {
+  return {index, how, a, b};
+}
+
 // Calls that are fine or not by what they ask for.
 void add_conditions(const Filter& filter) {
   constexpr uint64_t kNewProcess = CLONE_VM | CLONE_THREAD;
   rule(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone),
-       SCMP_A0(SCMP_CMP_MASKED_EQ, kNewProcess, kNewProcess));
+       when(0, SCMP_CMP_MASKED_EQ, kNewProcess, kNewProcess));
   // Its flags lie in memory, which a filter cannot read: "not known" makes the C library use clone.
   rule(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3));
   for (const int call : {SCMP_SYS(mmap), SCMP_SYS(mprotect)}) {
-    rule(filter, SCMP_ACT_ALLOW, call, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+    rule(filter, SCMP_ACT_ALLOW, call, when(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
   }
   for (const uint64_t request : {FIONBIO, FIONREAD, TCGETS, TIOCGWINSZ}) {
-    rule(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, request));
+    rule(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), when(1, SCMP_CMP_EQ, request));
   }
   // Reading limits, not changing them.
-  rule(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), SCMP_A2(SCMP_CMP_EQ, 0));
-  rule(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
-  rule(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_VMA));
+  rule(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), when(2, SCMP_CMP_EQ, 0));
+  rule(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), when(0, SCMP_CMP_EQ, PR_SET_NAME));
+  rule(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), when(0, SCMP_CMP_EQ, PR_SET_VMA));
 }
 
 }  // namespace
