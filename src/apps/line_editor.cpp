@@ -28,6 +28,10 @@ int read_byte(unsigned char& byte) {
   }
 }
 
+// A Ctrl-D typed while an answer came: the terminal, not yet in editing mode, has kept the end of
+// input as a NUL, which would otherwise stand in the line unseen.
+constexpr unsigned char kQueuedEnd = '\0', kEnd = '\x04';
+
 // One character, decoded from UTF-8; the shape libedit's EL_GETCFN wants.
 int read_character(EditLine*, wchar_t* out) {
   std::string bytes;
@@ -35,6 +39,7 @@ int read_character(EditLine*, wchar_t* out) {
     unsigned char byte = 0;
     const int got = read_byte(byte);
     if (got <= 0) return got;
+    if (byte == kQueuedEnd) byte = kEnd;
     bytes += static_cast<char>(byte);
     const Utf8Step step = decode_utf8(bytes);
     if (step.valid || !step.truncated) {

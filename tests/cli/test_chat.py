@@ -126,7 +126,7 @@ def test_editing_and_history(chat, serval):
     terminal.line("/systm\x1b[De", "no system message")  # the missing letter goes in with an arrow key
     terminal.line("\x1b[A", "no system message")  # arrow up brings the line back
     terminal.line("héé\x7f\x7fello", "> ")
-    terminal.send("\x04")
+    terminal.send("\x04")  # perhaps before the answer is there: it counts at the next prompt
     assert terminal.end() == 0
     assert "/system" in (serval.folder / "state/serval/history").read_text()
 
