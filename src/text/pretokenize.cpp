@@ -126,6 +126,18 @@ const char* cased_word(const char* p, const char* end, const WordRule& rule) {
   return nullptr;
 }
 
+// The rest of (?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+ after its first letter: a space goes on only when a
+// letter follows, so nothing is ever given back.
+const char* skip_phrase(const char* p, const char* end) {
+  for (;;) {
+    p = skip(p, end, kLetter | kMark);
+    if (end - p < 2 || *p != ' ') return p;
+    const MaskedChar next = masked_char(p + 1, end);
+    if ((next.mask & kLetter) == 0) return p;
+    p += 1 + next.length;
+  }
+}
+
 size_t match_word_letters(const WordRule& rule, const char* p, const char* end, MaskedChar first) {
   const char* word = nullptr;
   if (rule.cased) {
@@ -138,6 +150,7 @@ size_t match_word_letters(const WordRule& rule, const char* p, const char* end, 
     if (stop > next) word = stop;
   }
   if (word == nullptr) return 0;
+  if (rule.phrases) word = skip_phrase(word, end);
   if (rule.contraction_suffix && word < end) word += contraction(word, end, true);
   return static_cast<size_t>(word - p);
 }
@@ -190,10 +203,10 @@ size_t match_words(const WordRule& rule, const char* p, const char* end) {
   const char* marks = (first.mask & kBlank) != 0 ? next : p;
   const char* q = skip(marks, end, rule.punct);
   if (q > marks) {
-    while (q < end &&
-           ((rule.newline_tail && (*q == '\r' || *q == '\n')) || (rule.slash_tail && *q == '/'))) {
-      ++q;
-    }
+    const auto tail = [&](char c) {
+      return (rule.newline_tail && (c == '\r' || c == '\n')) || (rule.slash_tail && c == '/');
+    };
+    for (int n = 0; n < rule.max_tail && q < end && tail(*q); ++n) ++q;
     return since(q);
   }
   return (first.mask & kSpace) != 0 ? match_space(rule, p, end) : 0;
@@ -216,6 +229,21 @@ size_t match_run(const RunRule& rule, const char* p, const char* end) {
     ++count;
   }
   return count >= rule.min ? static_cast<size_t>(q - p) : 0;
+}
+
+size_t match_indent(const char* p, const char* end) {
+  if (*p == '\t' || *p == '\n') return 1;
+  const std::string_view rest(p, static_cast<size_t>(end - p));
+  return rest.starts_with("    ") ? 4 : rest.starts_with("  ") ? 2 : 0;
+}
+
+// An image token of Chameleon, IMGIMG and one to four letters A to I and Z.
+size_t match_image_name(const char* p, const char* end) {
+  const std::string_view rest(p, static_cast<size_t>(end - p));
+  if (!rest.starts_with("IMGIMG")) return 0;
+  const size_t last = rest.find_first_not_of("ABCDEFGHI", 6);
+  if (last == std::string_view::npos || rest[last] != 'Z' || last < 7 || last > 10) return 0;
+  return last + 1;
 }
 
 // What \w means to the regular expression engine of the published tokenizers: letters, marks,
@@ -251,6 +279,10 @@ size_t match_stage(const Stage& stage, const char* p, const char* end) {
       return match_words(stage.words, p, end);
     case Stage::Kind::kRun:
       return match_run(stage.run, p, end);
+    case Stage::Kind::kIndent:
+      return match_indent(p, end);
+    case Stage::Kind::kImageName:
+      return match_image_name(p, end);
     default:
       return 0;  // see piece_cuts()
   }

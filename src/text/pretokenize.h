@@ -34,6 +34,7 @@ struct WordRule {
   bool contraction_suffix = false;                  // the same (any case), after a word
   CharMask prefix = kBlank;                         // at most one, before letters
   CharMask letters = kLetter;
+  bool phrases = false;           // a word is \p{L}\p{M}*, more of them, also after a single space
   bool cased = false;             // o200k: a word is upper* lower+ or upper+ lower*; marks are both
   bool han_apart = false;         // runs of Han are words, and not letters
   bool ascii_punct_word = false;  // first alternative [ascii punctuation][A-Za-z]+
@@ -41,6 +42,7 @@ struct WordRule {
   int max_digits = 0;  // 0: no such alternative
   CharMask punct = kMark | kPunct | kSymbol | kOther;
   bool newline_tail = false, slash_tail = false;  // punct+ takes [\r\n]* or [\r\n/]* along
+  int max_tail = INT_MAX;                         // at most so many of them
   bool newline_runs = false;                      // \s*[\r\n]+
 };
 
@@ -55,6 +57,8 @@ struct Stage {
   enum class Kind : uint8_t {
     kWords,
     kRun,
+    kIndent,         // [\t\n]|    |  (four or two spaces)
+    kImageName,      // IMGIMG[A-I]{1,4}Z
     kTrailingSpace,  // \s+$
     kDigitTriples,   // (?=(\d{3})+(?!\d)): threes counted from the right, 1 234 567
     kNumberTriples,  // \d{1,3}(?=(\d{3})*\b): the same, for numbers that no word goes on
@@ -83,7 +87,8 @@ struct PreTokenizer {
   static std::span<const PreTokenizer> all();
 };
 
-// kWords, kRun: bytes matched at p, 0 for none. REQUIRES: p < end, at a character border.
+// Kinds before kTrailingSpace: bytes matched at p, 0 for none. REQUIRES: p < end, at a character
+// border.
 size_t match_stage(const Stage& stage, const char* p, const char* end);
 // The other kinds look at a whole piece: the ascending offsets where it is cut.
 void piece_cuts(const Stage& stage, std::string_view text, std::vector<size_t>& cuts);
@@ -97,7 +102,7 @@ void for_each_word(std::span<const Stage> stages, std::string_view text, Emit&& 
     return;
   }
   const auto inner = stages.subspan(1);
-  if (stages[0].kind > Stage::Kind::kRun) {
+  if (stages[0].kind >= Stage::Kind::kTrailingSpace) {
     std::vector<size_t> cuts;
     piece_cuts(stages[0], text, cuts);
     size_t begin = 0;

@@ -69,6 +69,16 @@ constexpr WordRule tekken_words() {
   return rule;
 }
 
+// (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}
+//   | ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+
+constexpr WordRule exaone_moe_words() {
+  WordRule rule = with_digits(kLlama3Words, 1);
+  rule.phrases = true;
+  rule.slash_tail = true;
+  rule.max_tail = 1;
+  return rule;
+}
+
 // [\p{Han}]+ first; letters exclude Han; no slash tail.
 constexpr WordRule kimi_words() {
   WordRule rule = kO200kWords;
@@ -87,6 +97,13 @@ constexpr WordRule kDeepseek3Words = {
     .newline_tail = true,
     .newline_runs = true};
 
+// Youtu keeps four sets apart: Hangul, the punctuation of Chinese and Japanese, Bopomofo, and Han
+// with kana.
+constexpr CodeRange kYoutuHangul[] = {{0x3131, 0x318E}, {0xAC00, 0xD7A3}};
+constexpr CodeRange kYoutuPunct[] = {{0x2014, 0x2014}, {0x2018, 0x2019}, {0x201C, 0x201D},
+                                     {0x2026, 0x2026}, {0x3001, 0x303F}, {0xFE30, 0xFE4F},
+                                     {0xFF01, 0xFF01}, {0xFF0C, 0xFF0C}, {0xFF1A, 0xFF1B}};
+constexpr CodeRange kYoutuBopomofo[] = {{0x3105, 0x312F}};
 constexpr CodeRange kDeepseekCjk[] = {{0x0800, 0x4E00}, {0x4E00, 0x9FA5}, {0xAC00, 0xD7FF}};
 constexpr CodeRange kDeepseek3Cjk[] = {{0x3040, 0x309F}, {0x30A0, 0x30FF}, {0x4E00, 0x9FA5}};
 constexpr CodeRange kDeepseekPunct[] = {{'!', '/'},       {':', '~'},       {0x2018, 0x201F},
@@ -146,6 +163,16 @@ constexpr Stage kUfakzeka[] = {words(without_contractions(with_digits(kLlama3Wor
 constexpr Stage kSeedCoder[] = {words(seed_coder_words())};
 constexpr Stage kO200k[] = {words(kO200kWords)};
 constexpr Stage kTekken[] = {words(tekken_words())};
+constexpr Stage kYoutu[] = {run({.set = {0, kYoutuHangul}}), run({.set = {0, kYoutuPunct}}),
+                            run({.set = {0, kYoutuBopomofo}}), run({.set = {0, kDeepseek3Cjk}}),
+                            words(with_digits(kO200kWords, 1))};
+constexpr Stage kExaoneMoe[] = {words(exaone_moe_words())};
+// The published list begins with <sentinel:[0-9]+>, which the cuts at digits and punctuation undo.
+constexpr Stage kChameleon[] = {{Kind::kImageName, {}, {}},
+                                {Kind::kIndent, {}, {}},
+                                kOneDigit,
+                                run({.set = {kPunct, kFalconSymbols}, .max = 1}),
+                                words(kGpt2Words)};
 constexpr Stage kKimi[] = {words(kimi_words())};
 constexpr Stage kDeepseek3[] = {kThreeDigits, run({.set = {0, kDeepseek3Cjk}}),
                                 words(kDeepseek3Words)};
@@ -202,6 +229,9 @@ constexpr PreTokenizer kFamilies[] = {
     {"granite-embed-multi-97m", kO200k, kWholeWords},
     {"tiny_aya cohere2moe", kTinyAya},
     {"tekken", kTekken, kWholeWords | kBos},
+    {"youtu", kYoutu, kWholeWords},
+    {"exaone-moe", kExaoneMoe},
+    {"chameleon", kChameleon, kBos},
     {"kimi-k2", kKimi},
     {"deepseek-llm", kDeepseekLlm},
     {"deepseek-coder", kDeepseekCoder},

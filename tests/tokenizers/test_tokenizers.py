@@ -57,7 +57,7 @@ def test_decoding_gives_the_text_back(model, encode, probe, model_path):
 def test_split_of_family(family, probe):
     from tokenizers.pre_tokenizers import Sequence
 
-    items = strings.strings(6000, family)
+    items = strings.strings(10_000, family, strings.CUTS)
     reference = Sequence(oracle.split_stages(families.FAMILIES[family]))
     theirs = [[piece for piece, _ in reference.pre_tokenize_str(s)] for s in items]
     compare(items, probe(["--split", family], items), theirs)

@@ -18,6 +18,11 @@ KIMI = (r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?" + KUP + "*" + KLOW + "+" + CONTRACTIONS
         KLOW + "*" + CONTRACTIONS + r"?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 DEEPSEEK3 = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"
              r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+EXAONE_MOE = (CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]"
+              r"|\s+(?!\S)|\s+")
+YOUTU = (r"[\x{AC00}-\x{D7A3}\x{3131}-\x{318E}]+"
+         r"|[\x{FF01}\x{2026}\x{201C}\x{201D}\x{2018}\x{2019}\x{2014}\x{FF1A}\x{FF1B}\x{FF0C}\x{3001}-\x{303F}\x{FE30}-\x{FE4F}]+"
+         r"|[\x{3105}-\x{312F}]+|[\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+")
 # As code points: some of these characters do not survive Unicode normalization.
 DEEPSEEK_RANGES = """
 41-5A 61-7A B5 C0-D6 D8-F6 F8-1BA 1BC-1BF 1C4-293 295-2AF 370-373 376 377 37B-37D 37F 386 388-38A 38C 38E-3A1
@@ -47,6 +52,11 @@ FAMILIES = {
     "seed-coder": [SEED],
     "gpt-4o": [O200K],
     "tekken": [TEKKEN],
+    "youtu": [YOUTU, O200K.replace(r"\p{N}{1,3}", r"\p{N}")],
+    "exaone-moe": [EXAONE_MOE],
+    # Published with Punctuation(), whose table of characters is of an older Unicode version.
+    "chameleon": [r"<sentinel:[0-9]+>", r"(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", r"([\t\n]|    |  )", Digits(individual_digits=True),
+                  r"[\p{P}!-/:-@\[-`{-~]", GPT2],
     "kimi-k2": [KIMI],
     "deepseek-v3": [r"\p{N}{1,3}", r"[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3],
     "deepseek-llm": [r"[\r\n]", DEEPSEEK_LETTERS, r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", CJK, Digits(individual_digits=True)],

@@ -23,6 +23,10 @@ EMOJI = ["😀", "👩‍👩‍👧‍👦", "🏳️‍🌈", "👍🏽", "�
 SPACES = [" ", "  ", "   ", "\t", "\n", "\r\n", "\n\n", "\u00a0", "\u3000", "\u2003", "\u2028", "\u0085", "\u200b", "\ufeff", "\v", "\f", "\x1c", "\x1f", " \n ", "\n \n"]
 APOSTROPHES = ["'s", "'S", "'t", "'re", "'RE", "'Ve", "'m", "'ll", "'LL", "'d", "'ſ", "’s", "'", "''s", "'x", "'l", "'r"]
 
+# What one family or another cuts in its own way.
+CUTS = ["IMGIMGABZ", "aIMGIMGIZb", "IMGIMGABCDEZ", "IMGIMGZ", "IMGIMGAJZ", "<sentinel:12>", "    ", "  \t", " a b  c d", "é e\u0301 e\u0301x ", "ㄅㄆㄇㄯ",
+        "ㄱㆎ가힣", "！…“”‘’—：；，、。「」︰﹏", "一龥龦ぁゟ゠ヿ", "?!/\n/\r\n", "!\n\n", "\n\n ", "▁▁", "1234567", "１２３४५६"]
+
 
 def random_char(rng):
     kind = rng.random()
