@@ -11,7 +11,7 @@ RUNGS = {
     "serval": 0, "base": 0,
     "tensor": 1, "format": 1,
     "backend": 2, "text": 2,
-    "model": 3, "sampling": 3, "kvdisk": 3, "schedule": 3,
+    "model": 3, "sampling": 3, "kvdisk": 3, "schedule": 3, "watch": 3,
     "engine": 4, "convert": 4, "store": 4,
     "server": 5,
     "apps": 6,

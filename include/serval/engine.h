@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "serval/request.h"
+#include "serval/watch.h"
 
 namespace serval {
 
@@ -76,11 +77,17 @@ struct EngineStats {  // one consistent-enough reading of atomics
 };
 
 // What one engine step did. Times are microseconds of the monotonic clock.
+enum class SpanKind : uint8_t {
+  kPrefill,     // rows of the prompt
+  kDecode,      // the row of the newest token
+  kRecomputed,  // rows that were computed before a preemption
+  kSpeculative  // rows of a draft
+};
 struct StepSpan {
   RequestId request = 0;
-  int32_t rows = 0;     // computed in this step
+  int32_t rows = 0;     // computed in this step, fewer than 2^28
   int32_t context = 0;  // known KV before them
-  bool decode = false;  // the row of the newest token; else rows of the prompt
+  SpanKind kind = SpanKind::kPrefill;
 };
 struct StepRecord {
   uint64_t number = 0;  // counts up from 1
@@ -89,6 +96,7 @@ struct StepRecord {
   int32_t rows = 0, decode_rows = 0, running = 0, waiting = 0, preempted = 0;
   int32_t blocks_used = 0, blocks_cached = 0;
   uint64_t weight_bytes = 0, kv_bytes = 0;  // read from memory at least, for the roofline
+  uint64_t macs = 0;                        // multiply-adds of matrix products
   std::vector<StepSpan> spans;
 };
 
@@ -116,8 +124,15 @@ class Engine {
   void pause(RequestId id);
   void resume(RequestId id);
 
-  // The most recent steps, oldest first; the engine keeps the last 1,024.
+  // The most recent steps, oldest first; the engine keeps the last 4,096.
   std::vector<StepRecord> last_steps(size_t most) const;
+  // Those after step `number`, at most so many.
+  std::vector<StepRecord> steps_after(uint64_t number, size_t most) const;
+  // What happened to requests after event `number`, oldest first; the last 8,192 are kept.
+  std::vector<LifeEvent> lives_after(uint64_t number, size_t most) const;
+  // Fills `into` between two steps, then calls `done` there, which must be short; neither happens
+  // when the engine ends before. `prefixes`: also the tree of cached prefixes.
+  void survey(std::shared_ptr<Survey> into, bool prefixes, std::function<void()> done);
 
   std::vector<TokenId> tokenize(std::string_view text, bool parse_special, bool add_special) const;
   std::string detokenize(const std::vector<TokenId>& tokens, bool special) const;

@@ -24,6 +24,12 @@ std::vector<float> pooled_values(const Sequence& s) {
   return out;
 }
 
+// Of the rows that it gets next.
+SpanKind kind_of(const Sequence& s) {
+  if (s.preemptions > 0 && s.computed < s.charged) return SpanKind::kRecomputed;
+  return s.completion_tokens() > 0 && s.pending() == 1 ? SpanKind::kDecode : SpanKind::kPrefill;
+}
+
 Timings timings(const Sequence& s, int64_t now_us) {
   const Generation& g = *s.generation;
   Timings t;
@@ -59,6 +65,7 @@ void Core::add(SequencePtr sequence) {
   stalled_ = false;
   Sequence& added = *sequence;
   scheduler_.add(std::move(sequence));
+  note(LifeKind::kQueued, added, added.generation->submitted_us);
   if (on_add_) on_add_(added);
 }
 
@@ -73,6 +80,9 @@ void Core::loaded(RequestId id, int disk_tokens) {
 void Core::pause(RequestId id, bool paused) {
   Sequence* sequence = scheduler_.find(id);
   if (sequence == nullptr) return;
+  if (paused != sequence->paused) {
+    note(paused ? LifeKind::kPaused : LifeKind::kResumed, *sequence, clock_());
+  }
   sequence->paused = paused;
   stalled_ = false;
 }
@@ -134,6 +144,7 @@ void Core::expire(int64_t now_us) {
 void Core::step() {
   const int64_t begin_us = clock_();
   expire(begin_us);
+  blocks_.set_now(begin_us);
   const StepPlan& plan = scheduler_.plan();
   counters_.preemptions.fetch_add(static_cast<uint64_t>(plan.preempted), std::memory_order_relaxed);
   stalled_ = plan.rows == 0 && plan.preempted == 0;
@@ -188,16 +199,18 @@ void Core::begin_record(const StepPlan& plan, int64_t begin_us) {
     Sequence& s = *span.sequence;
     s.generation->last_step = counters_.steps;
     s.generation->rows_in_last_step = span.rows;
-    const bool decode = s.completion_tokens() > 0 && s.pending() == 1;
-    record.decode_rows += decode ? 1 : 0;
+    const SpanKind kind = kind_of(s);
+    record.decode_rows += kind == SpanKind::kDecode ? 1 : 0;
     record.kv_bytes += traffic_.kv_bytes(s.computed, span.rows);
-    record.spans.push_back({s.id, span.rows, s.computed, decode});
+    record.spans.push_back({s.id, span.rows, s.computed, kind});
   }
 }
 
 void Core::end_record() {
   StepRecord& record = steps_.current();
   if (runner_.logit_rows() > 0) record.weight_bytes += traffic_.head_bytes;
+  record.macs = traffic_.row_macs * static_cast<uint64_t>(record.rows) +
+                traffic_.head_macs * static_cast<uint64_t>(runner_.logit_rows());
   record.end_us = last_end_us_ = clock_();
   const int64_t spent = record.end_us - record.begin_us;
   const auto add = [](std::atomic<uint64_t>& counter, auto amount) {
@@ -226,6 +239,7 @@ void Core::note_started(const StepPlan& plan) {
                                       std::memory_order_relaxed);
     counters_.disk_cached_tokens.fetch_add(
         static_cast<uint64_t>(std::min(s.disk_tokens, s.cached_tokens)), std::memory_order_relaxed);
+    note(LifeKind::kBegan, s, g.started_us);
     post_(g.outlet, Started{s.prompt_tokens, s.cached_tokens, g.seed});
   }
 }
@@ -234,7 +248,10 @@ void Core::take_token(Sequence& s) {
   Generation& g = *s.generation;
   const TokenId token = *g.sampled;
   g.last_token_us = clock_();
-  if (g.first_token_us < 0) g.first_token_us = g.last_token_us;
+  if (g.first_token_us < 0) {
+    g.first_token_us = g.last_token_us;
+    note(LifeKind::kFirstToken, s, g.first_token_us);
+  }
   s.tokens.push_back(token);
   counters_.completion_tokens.fetch_add(1, std::memory_order_relaxed);
   const bool free_to_stop = s.completion_tokens() > g.min_tokens;
@@ -275,6 +292,7 @@ void Core::sweep() {
   scheduler_.sweep([this](Sequence& s) {
     stalled_ = false;
     if (s.before_release) s.before_release(*this, s);
+    note(LifeKind::kEnded, s, clock_());
     endings_.emplace_back(s.generation->outlet, ending(s));
   });
   publish_counters();

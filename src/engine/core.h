@@ -8,9 +8,10 @@
 
 #include "engine/runner.h"
 #include "engine/scheduler.h"
-#include "engine/step_log.h"
 #include "engine/traffic.h"
 #include "serval/engine.h"
+#include "watch/life_ring.h"
+#include "watch/step_ring.h"
 
 namespace serval {
 
@@ -66,10 +67,14 @@ class Core {
   const Scheduler& scheduler() const { return scheduler_; }
   KvCache& kv() { return kv_; }
   size_t workspace_bytes() const { return runner_.workspace_bytes(); }
-  const StepLog& steps() const { return steps_; }
+  const StepRing& steps() const { return steps_; }
+  const LifeRing& lives() const { return lives_; }
+  // What watchers want to know of this moment; `out` keeps its memory from call to call.
+  void survey(Survey& out, bool prefixes);
 
  private:
   void note_started(const StepPlan& plan);
+  void note(LifeKind kind, const Sequence& sequence, int64_t at_us);
   void begin_record(const StepPlan& plan, int64_t begin_us);
   void end_record();
   void advance(const PlannedSpan& span);
@@ -85,7 +90,8 @@ class Core {
   Clock clock_;
   Post post_;
   Counters& counters_;
-  StepLog steps_;
+  StepRing steps_;
+  LifeRing lives_;
   StepTraffic traffic_;
   int64_t last_end_us_ = 0;
   bool stalled_ = false;

@@ -357,9 +357,9 @@ TEST(Core, PausedRequestsDoNotKeepOthersOut) {
   }
 }
 
-TEST(Core, KeepsTheLast1024Steps) {
-  World world(64, {64, 8, 64, 2048});
-  Request request = greedy(prompt(100), 1500);
+TEST(Core, KeepsTheLastSteps) {
+  World world(200, {64, 8, 64, 8192});
+  Request request = greedy(prompt(100), 5000);
   request.ignore_eos = true;
   const RequestId id = world.add(request);
   world.step();
@@ -374,15 +374,15 @@ TEST(Core, KeepsTheLast1024Steps) {
   EXPECT_EQ(first[1].spans[0].request, id);
   EXPECT_EQ(first[1].spans[0].rows, 36);
   EXPECT_EQ(first[1].spans[0].context, 64);
-  EXPECT_FALSE(first[1].spans[0].decode);
-  EXPECT_TRUE(first[2].spans[0].decode);
+  EXPECT_EQ(first[1].spans[0].kind, SpanKind::kPrefill);
+  EXPECT_EQ(first[2].spans[0].kind, SpanKind::kDecode);
   EXPECT_EQ(first[2].decode_rows, 1);
   EXPECT_GT(first[2].end_us, first[2].begin_us);
   world.run();
   const auto all = world.core.steps().last(5000);
-  ASSERT_EQ(all.size(), StepLog::kSteps);
+  ASSERT_EQ(all.size(), size_t{StepRing::kSteps});
   EXPECT_EQ(all.back().number, world.counters.steps);
-  EXPECT_EQ(all.front().number, world.counters.steps - StepLog::kSteps + 1);
+  EXPECT_EQ(all.front().number, world.counters.steps - size_t{StepRing::kSteps} + 1);
   EXPECT_EQ(world.core.steps().last(2).front().number, world.counters.steps - 1);
 }
 

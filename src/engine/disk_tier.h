@@ -41,6 +41,8 @@ class DiskTier {
   void stop();
 
   const DiskCache& cache() const { return cache_; }
+  // Engine thread: is what this findable block holds also on disk?
+  bool holds(BlockId block) const { return record_of_[static_cast<size_t>(block)] != 0; }
 
  private:
   struct Load {

@@ -162,6 +162,28 @@ std::vector<StepRecord> Engine::last_steps(size_t most) const {
   return impl_->thread.steps().last(most);
 }
 
+std::vector<StepRecord> Engine::steps_after(uint64_t number, size_t most) const {
+  return impl_->thread.steps().after(number, most);
+}
+
+std::vector<LifeEvent> Engine::lives_after(uint64_t number, size_t most) const {
+  return impl_->thread.lives().after(number, most);
+}
+
+void Engine::survey(std::shared_ptr<Survey> into, bool prefixes, std::function<void()> done) {
+  const DiskTier* disk = impl_->disk.get();
+  impl_->thread.later([into = std::move(into), prefixes, done = std::move(done), disk](Core& core) {
+    core.survey(*into, prefixes);
+    for (size_t i = 0; disk != nullptr && i < into->blocks.size(); ++i) {
+      BlockState& state = into->blocks[i];
+      if (state == BlockState::kCached && disk->holds(static_cast<BlockId>(i))) {
+        state = BlockState::kCachedOnDisk;
+      }
+    }
+    done();
+  });
+}
+
 std::vector<TokenId> Engine::tokenize(std::string_view text, bool parse_special,
                                       bool add_special) const {
   return impl_->loaded.tokenizer->encode(text, {parse_special, add_special});

@@ -36,7 +36,8 @@ class EngineThread {
   void later(std::function<void(Core&)> job) { post(Job(std::move(job))); }
 
   const Counters& counters() const { return counters_; }
-  const StepLog& steps() const { return core_.steps(); }
+  const StepRing& steps() const { return core_.steps(); }
+  const LifeRing& lives() const { return core_.lives(); }
   size_t workspace_bytes() const { return core_.workspace_bytes(); }
 
  private:

@@ -89,6 +89,7 @@ class Scheduler {
     for (const SequencePtr& s : running_) visit(*s);
     for (const SequencePtr& s : waiting_) visit(*s);
   }
+  const FairShare& tenants() const { return tenants_; }
 
   // Checks every invariant that can be seen between plan() and the next; `pinned`: tables of
   // others.

@@ -1,5 +1,5 @@
-// StepTraffic: the bytes that a step reads from memory at least, for rooflines. From the model's
-// plan.
+// StepTraffic: the bytes that a step reads from memory at least, and its multiply-adds, for
+// rooflines. From the model's plan.
 #pragma once
 
 #include <algorithm>
@@ -15,6 +15,8 @@ struct StepTraffic {
   uint64_t kv_token_bytes = 0;  // of one position, in layers that see everything
   uint64_t kv_local_bytes = 0;  // of one position, in layers that see a window
   int window = 0;
+  uint64_t row_macs = 0;   // of matrix products, for every row
+  uint64_t head_macs = 0;  // for every row of logits
 
   // K and V that `rows` rows after `past` known positions attend to.
   uint64_t kv_bytes(int past, int rows) const {
@@ -30,6 +32,8 @@ inline StepTraffic step_traffic(const ModelPlan& plan) {
   for (const PlanRow& row : plan.rows) {
     if (row.verb == "head") out.head_bytes += row.weight_bytes;
   }
+  out.row_macs = plan.macs_per_token;
+  out.head_macs = plan.head_macs;
   out.body_bytes = plan.step_weight_bytes - out.head_bytes;
   const ModelConfig& config = plan.config;
   int local = 0;

@@ -22,6 +22,10 @@ class FairShare {
   Tenant& enter(const std::string& name);
   void leave(Tenant& tenant);
   size_t known() const { return tenants_.size(); }
+  template <typename Visit>
+  void for_each(const Visit& visit) const {
+    for (const auto& [name, tenant] : tenants_) visit(name, tenant);
+  }
 
  private:
   std::map<std::string, Tenant> tenants_;

@@ -99,6 +99,7 @@ int BlockManager::take_cached(std::span<const TokenId> tokens, int max_blocks, B
   BlockId block = match.last;
   for (size_t i = table.size(); i-- > 0; block = at(block).parent) {
     reference(block);
+    ++at(block).hits;
     table[i] = block;
   }
   return match.blocks;
@@ -149,6 +150,7 @@ void BlockManager::publish(BlockTable& table, int index, std::span<const TokenId
   }
   Block& block = at(id);
   block.published = true;
+  block.hits = 0;
   block.hash = hash;
   block.parent = parent;
   block.domain = domain;
@@ -196,11 +198,13 @@ void BlockManager::reference(BlockId id) {
   Block& block = at(id);
   if (block.references == 0) unlink(id);
   ++block.references;
+  block.used_us = now_us_;
 }
 
 void BlockManager::unreference(BlockId id) {
   Block& block = at(id);
   SERVAL_CHECK(block.references > 0);
+  block.used_us = now_us_;
   if (--block.references > 0) return;
   if (block.published) {
     link_newest(id);
@@ -238,6 +242,61 @@ void BlockManager::forget(BlockId id) {
   SERVAL_CHECK(block.child < 0);
   block.next = block.sibling = block.sibling_before = block.parent = -1;
   block.published = false;
+}
+
+// ---- For watchers
+
+void BlockManager::states(std::span<const BlockTable* const> tables,
+                          std::vector<BlockState>& out) const {
+  // First, how many tables name each block; 2 stands for more.
+  out.assign(blocks_.size(), BlockState::kFree);
+  const auto named = [&](BlockId id) -> BlockState& { return out[static_cast<size_t>(id)]; };
+  for (const BlockTable* table : tables) {
+    for (const BlockId id : *table) {
+      named(id) = named(id) == BlockState::kFree ? BlockState::kLive : BlockState::kShared;
+    }
+  }
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const Block& block = blocks_[i];
+    if (block.references == 0) {
+      if (block.published) out[i] = BlockState::kCached;
+    } else if (out[i] == BlockState::kFree) {
+      out[i] = block.published ? BlockState::kPinned : BlockState::kInFlight;
+    }
+  }
+}
+
+// Depth first over parents' lists of children. A block continues its parent's node when it is the
+// only child and was used as often.
+void BlockManager::prefixes(std::vector<PrefixNode>& out) const {
+  struct Place {
+    BlockId block;
+    int node;  // of its parent
+  };
+  out.clear();
+  std::vector<Place> open;
+  for (BlockId id = first_root_; id >= 0; id = at(id).sibling) open.push_back({id, -1});
+  while (!open.empty()) {
+    auto [id, node] = open.back();
+    open.pop_back();
+    const Block& block = at(id);
+    const bool only = block.parent >= 0 && at(block.parent).child == id && block.sibling < 0;
+    if (!only || at(block.parent).hits != block.hits) {
+      const int depth =
+          node < 0 ? 0
+                   : out[static_cast<size_t>(node)].depth + out[static_cast<size_t>(node)].tokens;
+      out.push_back({node, 0, block.domain, 0, depth, 0, block.hits, 0});
+      node = static_cast<int>(out.size()) - 1;
+    }
+    PrefixNode& grown = out[static_cast<size_t>(node)];
+    grown.hash = block.hash;
+    grown.tokens += kBlockTokens;
+    grown.held_blocks += block.references > 0 ? 1 : 0;
+    grown.used_us = std::max(grown.used_us, block.used_us);
+    for (BlockId child = block.child; child >= 0; child = at(child).sibling) {
+      open.push_back({child, node});
+    }
+  }
 }
 
 void BlockManager::check(std::span<const BlockTable* const> tables) const {

@@ -23,6 +23,7 @@
 
 #include "backend/forward_batch.h"
 #include "serval/request.h"
+#include "serval/watch.h"
 
 namespace serval {
 
@@ -88,6 +89,12 @@ class BlockManager {
   void release(BlockTable& table);
   // Another name for the same blocks.
   BlockTable share(std::span<const BlockId> blocks);
+  // The time that uses are noted with, microseconds.
+  void set_now(int64_t now_us) { now_us_ = now_us; }
+  // For watchers: every block's state, given the tables of all sequences; and the tree of
+  // findable content.
+  void states(std::span<const BlockTable* const> tables, std::vector<BlockState>& out) const;
+  void prefixes(std::vector<PrefixNode>& out) const;
   // Forgets all idle content.
   void clear_cache();
 
@@ -106,6 +113,8 @@ class BlockManager {
     BlockId child = -1;                         // a published child, and
     BlockId sibling_before = -1, sibling = -1;  // the other children of its parent
     std::vector<TokenId> tokens;                // [32] when published
+    uint32_t hits = 0;                          // times it was found, and
+    int64_t used_us = 0;                        // taken or given back last
   };
 
   Block& at(BlockId id) { return blocks_[static_cast<size_t>(id)]; }
@@ -126,6 +135,7 @@ class BlockManager {
   std::vector<BlockId> buckets_;  // of the index by hash: heads of lists linked by Block::next
   BlockId oldest_ = -1, newest_ = -1;
   int idle_count_ = 0;
+  int64_t now_us_ = 0;
   BlockId first_root_ = -1;  // head of the list of published blocks without parent
   std::function<void(const PublishedBlock&)> hook_;
 };

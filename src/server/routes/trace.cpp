@@ -14,7 +14,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr size_t kMostSteps = 1024;
+constexpr size_t kMostSteps = 4096;
 constexpr int kStepsLane = 0;
 
 json::object lane_name(RequestId lane, const std::string& name) {
@@ -47,7 +47,10 @@ json::object step_event(const StepRecord& step) {
 }
 
 json::object span_event(const StepRecord& step, const StepSpan& span) {
-  const std::string name = span.decode ? "decode" : fmt::format("prefill {}", span.rows);
+  constexpr const char* kNames[] = {"prefill", "decode", "recomputed", "speculative"};
+  const char* kind = kNames[static_cast<size_t>(span.kind)];
+  const std::string name =
+      span.kind == SpanKind::kDecode ? kind : fmt::format("{} {}", kind, span.rows);
   json::object event = interval(step, name, span.request);
   event["args"] = json::object{{"rows", span.rows}, {"context", span.context}};
   return event;
