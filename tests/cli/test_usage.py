@@ -95,7 +95,7 @@ def test_completion_scripts(serval, shell, tmp_path):
     try:
         subprocess.run([shell, "-n", path], check=True, capture_output=True)
     except FileNotFoundError:
-        pytest.skip(f"{shell} is not installed")
+        pytest.skip(f"not on this machine: {shell}")
 
 
 def test_bash_completion_completes(serval, tmp_path):
