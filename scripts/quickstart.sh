@@ -21,19 +21,19 @@ if [[ ${1:-} == serve ]]; then
 fi
 
 "$root/scripts/setup.sh" "${yes[@]}" build
-if [[ ! -f $build/build.ninja ]]; then
-  echo "Configuring ..." >&2
-  (cd "$root" && cmake --preset release -DSERVAL_TESTS=OFF) >"$root/build-configure.log" 2>&1 ||
-    { cat "$root/build-configure.log" >&2; exit 1; }
-  rm -f "$root/build-configure.log"
-fi
-if [[ ! -x $build/serval ]]; then echo "Building (a few minutes the first time) ..." >&2; fi
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+if [[ ! -f $build/build.ninja ]]; then
+  echo "Configuring ..." >&2
+  (cd "$root" && cmake --preset release -DSERVAL_TESTS=OFF) >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+fi
+# The largest files need a gigabyte of memory each.
+jobs=$(awk -v cores="$(nproc)" '/^MemAvailable/ {n = int($2 / 1e6)} END {print n < 1 ? 1 : n < cores ? n : cores}' /proc/meminfo)
+if [[ ! -x $build/serval ]]; then echo "Building (a few minutes the first time) ..." >&2; fi
 if [[ -t 2 && ! -x $build/serval ]]; then
-  ninja -C "$build" serval >&2
+  ninja -C "$build" -j "$jobs" serval >&2
 else
-  ninja -C "$build" serval >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+  ninja -C "$build" -j "$jobs" serval >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
 fi
 rm -f "$log"
 trap - EXIT

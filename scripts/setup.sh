@@ -36,12 +36,26 @@ done
 [[ ${#missing[@]} -gt 0 ]] || exit 0
 
 sudo=()
-[[ $(id -u) == 0 ]] || sudo=(sudo)
+if [[ $(id -u) != 0 ]]; then
+  command -v sudo >/dev/null || {
+    echo "setup.sh: packages are missing and there is no sudo here; as root: apt-get install --no-install-recommends ${missing[*]}" >&2
+    exit 1
+  }
+  sudo=(sudo)
+fi
 echo "Missing packages: ${missing[*]}" >&2
 if ! $yes && [[ -t 0 ]]; then
-  read -r -p "Install them with ${sudo[*]:+sudo }apt-get? [Y/n] " answer
+  read -r -p "Install them with ${sudo[*]:+sudo }apt-get? [Y/n] " answer || exit 1
   [[ -z $answer || $answer == [Yy]* ]] || exit 1
 fi
-export DEBIAN_FRONTEND=noninteractive
-"${sudo[@]}" apt-get update -qq >&2 || echo "setup.sh: apt-get update failed, going on with the present lists" >&2
-"${sudo[@]}" apt-get install -y -qq --no-install-recommends --no-remove "${missing[@]}" >&2
+[[ ${#sudo[@]} -eq 0 ]] || sudo -v # asks for the password here, not between other lines
+echo "Installing (a minute or two) ..." >&2
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+apt() { "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" >"$log" 2>&1 </dev/null; }
+apt update || echo "setup.sh: apt-get update failed, going on with the present lists" >&2
+apt install -y --no-install-recommends --no-remove "${missing[@]}" || {
+  tail -40 "$log" >&2
+  echo "setup.sh: apt-get install failed; nothing was removed" >&2
+  exit 1
+}
