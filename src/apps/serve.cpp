@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "server/sandbox.h"
 #include "server/server.h"
+#include "server/web_assets.h"
 #include "store/catalogue.h"
 
 namespace serval {
@@ -201,6 +202,9 @@ void announce(const ServeOptions& options, const Engine& engine, const Server& s
       fmt::format("{}://{}:{}", options.key_file.empty() ? "http" : "https",
                   v6 ? "[" + options.host + "]" : options.host, server.port());
   notice("listening on " + address);
+  if (!web_assets().empty()) {
+    notice("chat: " + address + "/  what the engine does: " + address + "/monitor");
+  }
   if (!stderr_is_terminal()) return;
   notice(
       fmt::format("try: curl {}/v1/chat/completions -H 'Content-Type: application/json' -d "

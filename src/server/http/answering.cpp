@@ -63,7 +63,7 @@ void HttpConnection::reply(HttpResponse response) {
   phase_timer_.cancel();
   ReplyFraming framing;
   framing.length = response.body.size();
-  framing.has_length = response.status != 204;
+  framing.has_length = response.status != 204 && response.status != 304;
   close_after_ = !stays_open();
   framing.close = close_after_;
   HeaderList headers = std::move(response.headers);

@@ -28,6 +28,14 @@ void delete_snapshot(Service& service, const ExchangePtr& exchange);
 void metrics(Service& service, const ExchangePtr& exchange);
 void props(Service& service, const ExchangePtr& exchange);
 void trace(Service& service, const ExchangePtr& exchange);
+void monitor(Service& service, const ExchangePtr& exchange);
+void monitor_stream(Service& service, const ExchangePtr& exchange);
+void monitor_history(Service& service, const ExchangePtr& exchange);
+void monitor_prefixes(Service& service, const ExchangePtr& exchange);
+void monitor_request(Service& service, const ExchangePtr& exchange);
+void act_on_request(Service& service, const ExchangePtr& exchange);
+// The chat and monitor page.
+void web(Service& service, const ExchangePtr& exchange);
 void openapi(Service& service, const ExchangePtr& exchange);
 // Dialects that clients may look for and that this server does not speak.
 void other_dialect(Service& service, const ExchangePtr& exchange);
