@@ -106,22 +106,16 @@ void CpuBackend::attention(Tensor q, const KvLayer& kv, const AttentionParams& p
     worker.attention.reserve(attention_scratch_floats(kMaxQueries, kv.head_dim) * sizeof(float));
   }
   plan_attention(q, view, kv, params, o);
-  const int jobs = static_cast<int>(jobs_.size());
-  next_.store(0, std::memory_order_relaxed);
-  team_.run([&](int worker) {
-    float* scratch = workers_[static_cast<size_t>(worker)].attention.as<float>();
-    // The last rows of a prompt see most tokens: begin with them.
-    for (int i = next_.fetch_add(1, std::memory_order_relaxed); i < jobs;
-         i = next_.fetch_add(1, std::memory_order_relaxed)) {
-      AttentionJob& job = jobs_[static_cast<size_t>(jobs - 1 - i)];
-      job.scratch = scratch;
+  const auto attend = [&](int worker, int first, int end) {
+    for (int i = first; i < end; ++i) {
+      AttentionJob& job = jobs_[static_cast<size_t>(i)];
+      job.scratch = workers_[static_cast<size_t>(worker)].attention.as<float>();
       kernels_.attend(job);
     }
-    if (merges_.empty()) return;
-    team_.barrier();
-    const Range range = split(static_cast<int>(merges_.size()), worker, team_.size());
-    const size_t floats = attention_partial_floats(kv.head_dim);
-    for (int m = range.first; m < range.end; ++m) {
+  };
+  const size_t floats = attention_partial_floats(kv.head_dim);
+  const auto merge_segments = [&](int, int first, int end) {
+    for (int m = first; m < end; ++m) {
       const Merge& merge = merges_[static_cast<size_t>(m)];
       for (int query = 0; query < merge.queries; ++query) {
         kernels_.merge(merge.partials + static_cast<size_t>(query) * floats, merge.count,
@@ -129,7 +123,9 @@ void CpuBackend::attention(Tensor q, const KvLayer& kv, const AttentionParams& p
                        merge.o + static_cast<ptrdiff_t>(query) * kv.head_dim);
       }
     }
-  });
+  };
+  team_.run({{static_cast<int>(jobs_.size()), 1, attend},
+             {static_cast<int>(merges_.size()), 1, merge_segments}});
 }
 
 }  // namespace serval::cpu

@@ -2,7 +2,6 @@
 // attention.cpp plans attention.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -99,21 +98,22 @@ class CpuBackend final : public Backend {
   void size_for(const PackedLinear& linear, int rows);
   void reserve_attention(int head_dim, int kv_heads);
   Activations activations_for(const PackedLinear& linear, int rows) const;
-  // This worker's share of the rows (row i of x is row_ids[i], or i), normalised if asked, in the
-  // form that the kernels multiply.
-  void prepare(int worker, const Tensor& x, const int32_t* row_ids, const Norm* norm,
+  // These rows (row i of x is row_ids[i], or i), normalised if asked, in the form that the kernels
+  // multiply.
+  void prepare(int worker, Range rows, const Tensor& x, const int32_t* row_ids, const Norm* norm,
                const Activations& to);
   void prepare_row(const float* x, int row, const Norm* norm, const Activations& to, float* buffer);
   // All rows times one or two panels, plus bias: [panel][rows][16] in the worker's memory.
   const float* multiply(int worker, const Activations& activations, const PanelRef& panel,
                         const PanelRef& second);
-  // Calls each(i) for this worker's share of 0 .. count - 1.
+  // Items per claim of a phase whose items are panels (or pairs) for `rows` rows.
+  int grain(int count, int rows) const;
+  // A unit is what is multiplied at once: a panel, or two neighbours.
+  static int panel_units(const PackedLinear& linear, int rows);
+  // Calls each(part, panel, its product [rows][16]) for these units of the matrix.
   template <typename Each>
-  void for_units(int worker, int count, int rows, const Each& each);
-  // Calls each(part, panel, its product [rows][16]) for this worker's share of the matrix.
-  template <typename Each>
-  void for_panels(int worker, const PackedLinear& linear, const Activations& activations,
-                  const Each& each);
+  void for_panels(int worker, Range units, const PackedLinear& linear,
+                  const Activations& activations, const Each& each);
   void hand_out_hidden(Tensor x, const Norm& norm, LogitSink& sink);
   void finish_head(const Finish& finish, const RowSpan& span, int row, int kv_head);
   void plan_attention(const Tensor& q, const KvView& view, const KvLayer& kv,
@@ -133,7 +133,6 @@ class CpuBackend final : public Backend {
   Scratch quantized_, raw_, wide_, logits_, partials_;
   std::vector<AttentionJob> jobs_;
   std::vector<Merge> merges_;
-  alignas(128) std::atomic<int> next_{0};  // dynamic work of the present team run
 
   // Maxima over everything packed, for reserve().
   struct {

@@ -1,7 +1,6 @@
 #include "backend/cpu/packed_linear.h"
 
 #include <algorithm>
-#include <atomic>
 #include <climits>
 #include <cstring>
 
@@ -103,27 +102,22 @@ void Packer::pack_part(const TensorRef& ref, TensorSource& source, PackedPart& p
   const int k = static_cast<int>(ref.cols);
   const int batch =
       static_cast<int>(std::clamp<size_t>(kStagingBytes / part.panel_bytes, 1, part.panels));
-  std::atomic<int> next{0};
-  team_.run([&](int) {
-    int first = next.fetch_add(batch, std::memory_order_relaxed);
-    if (first >= part.panels) return;
-    std::vector<std::byte> staging(static_cast<size_t>(batch) * part.panel_bytes);
-    for (; first < part.panels; first = next.fetch_add(batch, std::memory_order_relaxed)) {
-      const int count = std::min(batch, part.panels - first);
-      const uint64_t offset = static_cast<uint64_t>(first) * part.panel_bytes;
-      const size_t want = static_cast<size_t>(std::min<uint64_t>(
-          static_cast<uint64_t>(count) * part.panel_bytes, ref.bytes() - offset));
-      source.read(ref, offset, std::span(staging).first(want));
-      // Rows beyond the matrix are zero bytes.
-      std::fill(staging.begin() + static_cast<std::ptrdiff_t>(want), staging.end(), std::byte{0});
-      for (int p = 0; p < count; ++p) {
-        pack_panel(ref.dtype,
-                   reinterpret_cast<const uint8_t*>(staging.data()) +
-                       static_cast<size_t>(p) * part.panel_bytes,
-                   k, part.memory.data + static_cast<size_t>(first + p) * part.panel_bytes);
-      }
+  const auto pack_some = [&](int, int first, int end) {
+    const int count = end - first;
+    std::vector<std::byte> staging(static_cast<size_t>(count) * part.panel_bytes);
+    const uint64_t offset = static_cast<uint64_t>(first) * part.panel_bytes;
+    const size_t want = static_cast<size_t>(
+        std::min<uint64_t>(static_cast<uint64_t>(count) * part.panel_bytes, ref.bytes() - offset));
+    source.read(ref, offset, std::span(staging).first(want));
+    // Rows beyond the matrix are zero bytes, as the vector was made.
+    for (int p = 0; p < count; ++p) {
+      pack_panel(ref.dtype,
+                 reinterpret_cast<const uint8_t*>(staging.data()) +
+                     static_cast<size_t>(p) * part.panel_bytes,
+                 k, part.memory.data + static_cast<size_t>(first + p) * part.panel_bytes);
     }
-  });
+  };
+  team_.run({{part.panels, batch, pack_some}});
 }
 
 }  // namespace serval::cpu

@@ -33,17 +33,19 @@ double measure_read_bandwidth(int threads) {
   Team team(threads);
   std::vector<std::unique_ptr<Mapping>> buffers(static_cast<size_t>(team.size()));
   for (auto& buffer : buffers) buffer = std::make_unique<Mapping>(kBytesPerWorker);
-  team.run([&](int worker) {
-    std::memset(buffers[static_cast<size_t>(worker)]->data(), worker + 1, kBytesPerWorker);
-  });
+  const auto fill = [&](int, int i, int) {
+    std::memset(buffers[static_cast<size_t>(i)]->data(), i + 1, kBytesPerWorker);
+  };
+  team.run({{team.size(), 1, fill}});
   std::vector<uint64_t> seen(buffers.size());
   double best = 0.0;
   for (int pass = 0; pass < kPasses; ++pass) {
     const auto start = Clock::now();
-    team.run([&](int worker) {
-      const size_t i = static_cast<size_t>(worker);
+    const auto read = [&](int, int first, int) {
+      const size_t i = static_cast<size_t>(first);
       seen[i] |= kernels.read_memory(buffers[i]->data(), kBytesPerWorker);
-    });
+    };
+    team.run({{team.size(), 1, read}});
     const double bytes = static_cast<double>(kBytesPerWorker) * team.size();
     best = std::max(best, bytes / seconds_since(start) / 1e9);
   }
@@ -58,7 +60,10 @@ double measure_dot_peak(int threads) {
   double best = 0.0;
   for (int pass = 0; pass < kPasses; ++pass) {
     const auto start = Clock::now();
-    team.run([&](int worker) { macs[static_cast<size_t>(worker)] = kernels.dot_macs(kRepeats); });
+    const auto dots = [&](int, int i, int) {
+      macs[static_cast<size_t>(i)] = kernels.dot_macs(kRepeats);
+    };
+    team.run({{team.size(), 1, dots}});
     double total = 0.0;
     for (const double m : macs) total += m;
     best = std::max(best, total / seconds_since(start) / 1e9);

@@ -1,5 +1,7 @@
-// Spinning barrier with a phase counter (the sense-reversing barrier of Mellor-Crummey and Scott
-// 1991, with the sense widened to a counter so that it survives any number of uses).
+// Who finishes the last chunk of a phase begins the next one: it alone writes the queues then,
+// since a phase cannot end while a chunk of it is claimed and unfinished. A claim tells by itself
+// which phase it belongs to, so a worker that comes late, with its mind in an earlier phase, still
+// takes valid work or none.
 #include "backend/cpu/team.h"
 
 #include <sched.h>
@@ -9,6 +11,9 @@
 #include <cstdlib>
 #include <fstream>
 #include <string>
+#include <utility>
+
+#include "base/check.h"
 
 namespace serval::cpu {
 namespace {
@@ -51,6 +56,21 @@ bool wait_awake(const Ready& ready, std::chrono::microseconds patience) {
 }
 
 constexpr std::chrono::microseconds kIdlePatience{2000};
+constexpr int kChunksEach = 8;
+
+// The word of a queue: 8 bits phase, 28 bits end, 28 bits next. Failed claims move `next` beyond
+// `end`, by one per worker at most, as everyone looks before adding.
+constexpr int kFieldBits = 28;
+constexpr uint64_t kFieldMask = (uint64_t{1} << kFieldBits) - 1;
+constexpr size_t kMaxPhases = 256;
+
+uint64_t pack_word(int phase, Range chunks) {
+  return static_cast<uint64_t>(phase) << (2 * kFieldBits) |
+         static_cast<uint64_t>(chunks.end) << kFieldBits | static_cast<uint64_t>(chunks.first);
+}
+uint64_t next_of(uint64_t word) { return word & kFieldMask; }
+uint64_t end_of(uint64_t word) { return word >> kFieldBits & kFieldMask; }
+bool has_work(uint64_t word) { return next_of(word) < end_of(word); }
 
 }  // namespace
 
@@ -64,69 +84,117 @@ int usable_cores() {
   return std::max(cores, 1);
 }
 
-Team::Team(int threads) : size_(threads > 0 ? threads : usable_cores()) {
-  threads_.reserve(static_cast<size_t>(size_) - 1);
-  for (int worker = 1; worker < size_; ++worker) {
+Team::Team(int threads) : queues_(static_cast<size_t>(threads > 0 ? threads : usable_cores())) {
+  threads_.reserve(queues_.size() - 1);
+  for (int worker = 1; worker < size(); ++worker) {
     threads_.emplace_back([this, worker] { worker_loop(worker); });
   }
 }
 
 Team::~Team() {
-  stopping_ = true;
+  stopping_.store(true, std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
   for (std::thread& thread : threads_) thread.join();
 }
 
-void Team::call(int worker) noexcept {
+int Team::even_grain(int count) const { return std::max(1, count / (size() * kChunksEach)); }
+
+bool Team::take(Queue& queue, Claim& claim) {
+  if (!has_work(queue.word.load(std::memory_order_relaxed))) return false;
+  const uint64_t word = queue.word.fetch_add(1, std::memory_order_acquire);
+  claim = {static_cast<int>(word >> (2 * kFieldBits)), static_cast<int>(next_of(word))};
+  return has_work(word);
+}
+
+void Team::execute(const Claim& claim, int worker) noexcept {
+  if (failed_.load(std::memory_order_relaxed)) return;
+  const Phase& phase = phases_[static_cast<size_t>(claim.phase)];
+  const int first = claim.chunk * phase.grain;
   try {
-    function_(context_, worker);
+    phase.function(phase.context, worker, first, std::min(first + phase.grain, phase.count));
   } catch (...) {
     if (!failed_.exchange(true)) failure_ = std::current_exception();
   }
 }
 
-void Team::run_erased(Function function, void* context) {
-  function_ = function;
-  context_ = context;
-  if (size_ > 1) {
+// `worker` begins it, and publishes its own queue last: it will look at all the others after that,
+// so none is overlooked even if everybody else looked too early.
+void Team::begin_phase(int phase, int worker) {
+  while (phase < static_cast<int>(phases_.size()) &&
+         phases_[static_cast<size_t>(phase)].count <= 0) {
+    ++phase;
+  }
+  if (phase == static_cast<int>(phases_.size())) {
+    running_.store(false, std::memory_order_release);
+    return;
+  }
+  chunks_ = phases_[static_cast<size_t>(phase)].chunks();
+  finished_.store(0, std::memory_order_relaxed);
+  for (int i = 1; i <= size(); ++i) {
+    const int to = (worker + i) % size();
+    queues_[static_cast<size_t>(to)].word.store(pack_word(phase, split(chunks_, to, size())),
+                                                std::memory_order_release);
+  }
+}
+
+// Takes chunks until none is left anywhere, the own ones first. False: there were none.
+bool Team::work(int worker) {
+  int done = 0;
+  int phase = 0;
+  for (int i = 0; i < size(); ++i) {
+    Queue& queue = queues_[static_cast<size_t>((worker + i) % size())];
+    for (Claim claim; take(queue, claim); ++done) {
+      execute(claim, worker);
+      phase = claim.phase;
+    }
+  }
+  if (done == 0) return false;
+  // All were of one phase, which could not end before this report; `chunks_` is still its number.
+  const int chunks = chunks_;
+  if (finished_.fetch_add(done, std::memory_order_acq_rel) + done == chunks) {
+    begin_phase(phase + 1, worker);
+  }
+  return true;
+}
+
+void Team::run(std::span<const Phase> phases) {
+  SERVAL_CHECK(phases.size() < kMaxPhases);
+  phases_ = phases;
+  running_.store(true, std::memory_order_relaxed);
+  if (size() > 1) {
     generation_.fetch_add(1, std::memory_order_release);
     generation_.notify_all();
   }
-  call(0);
-  barrier();
+  begin_phase(0, 0);
+  const auto ready = [&] {
+    return !running_.load(std::memory_order_acquire) ||
+           has_work(queues_[0].word.load(std::memory_order_relaxed));
+  };
+  while (running_.load(std::memory_order_acquire)) {
+    if (!work(0)) wait_awake(ready, kIdlePatience);
+  }
   if (failed_.load(std::memory_order_relaxed)) {
     failed_.store(false, std::memory_order_relaxed);
-    std::exception_ptr failure;
-    std::swap(failure, failure_);
-    std::rethrow_exception(failure);
+    std::rethrow_exception(std::exchange(failure_, nullptr));
   }
 }
 
 void Team::worker_loop(int worker) {
+  const Queue& own = queues_[static_cast<size_t>(worker)];
   uint32_t seen = 0;
   for (;;) {
-    const auto changed = [&] { return generation_.load(std::memory_order_acquire) != seen; };
-    while (!wait_awake(changed, kIdlePatience)) {
-      generation_.wait(seen, std::memory_order_acquire);
+    const auto ready = [&] {
+      return has_work(own.word.load(std::memory_order_relaxed)) ||
+             generation_.load(std::memory_order_relaxed) != seen;
+    };
+    if (!wait_awake(ready, kIdlePatience) && !running_.load(std::memory_order_relaxed)) {
+      generation_.wait(seen, std::memory_order_relaxed);
     }
-    ++seen;
-    if (stopping_) return;
-    call(worker);
-    barrier();
-  }
-}
-
-void Team::barrier() {
-  if (size_ == 1) return;
-  const uint32_t phase = phase_.load(std::memory_order_relaxed);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == static_cast<uint32_t>(size_)) {
-    arrived_.store(0, std::memory_order_relaxed);
-    phase_.store(phase + 1, std::memory_order_release);
-    return;
-  }
-  const auto passed = [&] { return phase_.load(std::memory_order_acquire) != phase; };
-  while (!wait_awake(passed, kIdlePatience)) {
+    seen = generation_.load(std::memory_order_acquire);
+    if (stopping_.load(std::memory_order_relaxed)) return;
+    while (work(worker)) {
+    }
   }
 }
 

@@ -1,6 +1,6 @@
-// The verbs of a step. Each is one run of the team: rows are prepared (norm, quantisation) split by
-// rows, a barrier, then output panels are split over the workers and each panel's results are
-// finished (bias, activation, residual) by the worker that has them in its cache.
+// The verbs of a step. Each is one run of the team: a phase over rows prepares them (norm,
+// quantisation), a phase over output panels multiplies, and each panel's results are finished
+// (bias, activation, residual) by the worker that has them in its cache.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -11,8 +11,8 @@
 namespace serval::cpu {
 namespace {
 
-// From here on panels are claimed one by one; below, a claim costs more than an uneven split.
-constexpr int kDynamicRows = 32;
+// From here on a panel is enough work for a claim of its own.
+constexpr int kBulkRows = 32;
 
 const PackedLinear& packed(const Linear& linear) {
   return static_cast<const PackedLinear&>(linear);
@@ -88,11 +88,10 @@ void CpuBackend::prepare_row(const float* x, int row, const Norm* norm, const Ac
   }
 }
 
-void CpuBackend::prepare(int worker, const Tensor& x, const int32_t* row_ids, const Norm* norm,
-                         const Activations& to) {
+void CpuBackend::prepare(int worker, Range rows, const Tensor& x, const int32_t* row_ids,
+                         const Norm* norm, const Activations& to) {
   float* buffer = workers_[static_cast<size_t>(worker)].row.as<float>();
-  const Range range = split(to.rows, worker, team_.size());
-  for (int row = range.first; row < range.end; ++row) {
+  for (int row = rows.first; row < rows.end; ++row) {
     prepare_row(x.row(row_ids == nullptr ? row : row_ids[row]), row, norm, to, buffer);
   }
 }
@@ -118,58 +117,32 @@ const float* CpuBackend::multiply(int worker, const Activations& activations, co
   return out;
 }
 
-template <typename Each>
-void CpuBackend::for_units(int worker, int count, int rows, const Each& each) {
-  if (rows >= kDynamicRows) {
-    for (int i = next_.fetch_add(1, std::memory_order_relaxed); i < count;
-         i = next_.fetch_add(1, std::memory_order_relaxed)) {
-      each(i);
-    }
-  } else {
-    const Range range = split(count, worker, team_.size());
-    for (int i = range.first; i < range.end; ++i) each(i);
-  }
+int CpuBackend::grain(int count, int rows) const {
+  return rows >= kBulkRows ? 1 : team_.even_grain(count);
 }
 
-// Workers get equal bytes, in the order of the parts.
+int CpuBackend::panel_units(const PackedLinear& linear, int rows) {
+  const int step = panels_at_once(rows);
+  int units = 0;
+  for (const PackedPart& part : linear.parts()) units += (part.panels + step - 1) / step;
+  return units;
+}
+
 template <typename Each>
-void CpuBackend::for_panels(int worker, const PackedLinear& linear, const Activations& activations,
-                            const Each& each) {
+void CpuBackend::for_panels(int worker, Range units, const PackedLinear& linear,
+                            const Activations& activations, const Each& each) {
   const int rows = activations.rows;
   const int step = panels_at_once(rows);
-  const auto compute = [&](const PackedPart& part, int panel, int end) {
-    const bool two = step == 2 && panel + 1 < end;
-    const float* y = multiply(worker, activations, {&part, panel},
-                              two ? PanelRef{&part, panel + 1} : PanelRef{});
-    each(part, panel, y);
-    if (two) each(part, panel + 1, y + static_cast<ptrdiff_t>(rows) * kPanelRows);
-  };
-  if (rows >= kDynamicRows) {
-    int units = 0;
-    for (const PackedPart& part : linear.parts()) units += (part.panels + 1) / 2;
-    for_units(worker, units, rows, [&](int i) {
-      const PackedPart* part = linear.parts().data();
-      for (; i >= (part->panels + 1) / 2; ++part) i -= (part->panels + 1) / 2;
-      compute(*part, 2 * i, part->panels);
-    });
-    return;
-  }
-  size_t total = 0;
-  for (const PackedPart& part : linear.parts()) total += part.bytes();
-  const size_t workers = static_cast<size_t>(team_.size());
-  const size_t low = total * static_cast<size_t>(worker) / workers;
-  const size_t high = total * static_cast<size_t>(worker + 1) / workers;
-  size_t start = 0;
-  for (const PackedPart& part : linear.parts()) {
-    // A panel belongs to the worker in whose share it begins.
-    const auto first_from = [&](size_t at) {
-      const size_t ahead = at > start ? (at - start + part.panel_bytes - 1) / part.panel_bytes : 0;
-      return static_cast<int>(std::min(ahead, static_cast<size_t>(part.panels)));
-    };
-    for (int p = first_from(low), end = first_from(high); p < end; p += step) {
-      compute(part, p, end);
-    }
-    start += part.bytes();
+  const PackedPart* part = linear.parts().data();
+  int before = 0;  // units of the parts before `part`
+  for (int unit = units.first; unit < units.end; ++unit) {
+    for (int own; unit >= before + (own = (part->panels + step - 1) / step); ++part) before += own;
+    const int panel = (unit - before) * step;
+    const bool two = step == 2 && panel + 1 < part->panels;
+    const float* y =
+        multiply(worker, activations, {part, panel}, two ? PanelRef{part, panel + 1} : PanelRef{});
+    each(*part, panel, y);
+    if (two) each(*part, panel + 1, y + static_cast<ptrdiff_t>(rows) * kPanelRows);
   }
 }
 
@@ -185,12 +158,11 @@ void CpuBackend::begin_step(const ForwardBatch& batch) {
       rope->sine.resize(values);
     }
   }
-  team_.run([&](int worker) {
-    const Range range = split(rows, worker, team_.size());
+  const auto rotations = [&](int, int first, int end) {
     for (const auto& rope : ropes_) {
       const std::vector<double>& frequency = rope->spec.inverse_frequency;
       const double magnitude = static_cast<double>(rope->spec.magnitude);
-      for (int row = range.first; row < range.end; ++row) {
+      for (int row = first; row < end; ++row) {
         const double position = batch_.positions[static_cast<size_t>(row)];
         const size_t at = static_cast<size_t>(row) * frequency.size();
         for (size_t i = 0; i < frequency.size(); ++i) {
@@ -200,21 +172,22 @@ void CpuBackend::begin_step(const ForwardBatch& batch) {
         }
       }
     }
-  });
+  };
+  team_.run({{rows, team_.even_grain(rows), rotations}});
 }
 
 void CpuBackend::embed(const Embedding& table, float scale, Tensor x) {
   const PackedPart& part = static_cast<const PackedEmbedding&>(table).table().parts()[0];
   const auto decode = kernels_.decode_row[static_cast<size_t>(part.type)];
-  team_.run([&](int worker) {
-    const Range range = split(batch_.rows(), worker, team_.size());
-    for (int row = range.first; row < range.end; ++row) {
+  const auto gather = [&](int, int first, int end) {
+    for (int row = first; row < end; ++row) {
       const int token = batch_.tokens[static_cast<size_t>(row)];
       SERVAL_CHECK(token >= 0 && token < part.rows);
       decode(part.panel(token / kPanelRows), x.cols, token % kPanelRows, x.row(row));
       if (scale != 1.0F) kernels_.scale(scale, x.cols, x.row(row));
     }
-  });
+  };
+  team_.run({{batch_.rows(), team_.even_grain(batch_.rows()), gather}});
 }
 
 const RowSpan& CpuBackend::span_of(int row) const {
@@ -272,24 +245,30 @@ void CpuBackend::attention_in(Tensor x, const Norm& norm, const Linear& qkv, con
                 q};
   SERVAL_CHECK(linear.out_features() == (finish.heads + 2 * kv.kv_heads) * kv.head_dim);
   const Activations activations = activations_for(linear, rows);
-  next_.store(0, std::memory_order_relaxed);
-  team_.run([&](int worker) {
-    prepare(worker, x, nullptr, &norm, activations);
-    team_.barrier();
-    for_panels(worker, linear, activations, [&](const PackedPart& part, int panel, const float* y) {
-      const int columns = valid_columns(part, panel);
-      float* to = wide_.as<float>() + part.first_output + panel * kPanelRows;
-      for (int r = 0; r < rows; ++r, to += linear.out_features()) {
-        std::memcpy(to, y + r * kPanelRows, static_cast<size_t>(columns) * sizeof(float));
-      }
-    });
-    team_.barrier();
-    const Range range = split(rows * kv.kv_heads, worker, team_.size());
-    for (int unit = range.first; unit < range.end; ++unit) {
+  const auto prepared = [&](int worker, int first, int end) {
+    prepare(worker, {first, end}, x, nullptr, &norm, activations);
+  };
+  const auto copy_out = [&](const PackedPart& part, int panel, const float* y) {
+    const int columns = valid_columns(part, panel);
+    float* to = wide_.as<float>() + part.first_output + panel * kPanelRows;
+    for (int r = 0; r < rows; ++r, to += linear.out_features()) {
+      std::memcpy(to, y + r * kPanelRows, static_cast<size_t>(columns) * sizeof(float));
+    }
+  };
+  const auto product = [&](int worker, int first, int end) {
+    for_panels(worker, {first, end}, linear, activations, copy_out);
+  };
+  const auto heads = [&](int, int first, int end) {
+    for (int unit = first; unit < end; ++unit) {
       const int row = unit / kv.kv_heads;
       finish_head(finish, span_of(row), row, unit % kv.kv_heads);
     }
-  });
+  };
+  const int units = panel_units(linear, rows);
+  const int head_units = rows * kv.kv_heads;
+  team_.run({{rows, team_.even_grain(rows), prepared},
+             {units, grain(units, rows), product},
+             {head_units, team_.even_grain(head_units), heads}});
 }
 
 void CpuBackend::project_add(Tensor h, const Linear& linear, const Norm* post, Tensor x) {
@@ -301,31 +280,36 @@ void CpuBackend::project_add(Tensor h, const Linear& linear, const Norm* post, T
     wide_.reserve(static_cast<size_t>(rows) * static_cast<size_t>(width) * sizeof(float));
   }
   const Activations activations = activations_for(matrix, rows);
-  next_.store(0, std::memory_order_relaxed);
-  team_.run([&](int worker) {
-    prepare(worker, h, nullptr, nullptr, activations);
-    team_.barrier();
-    for_panels(worker, matrix, activations, [&](const PackedPart& part, int panel, const float* y) {
-      const int columns = valid_columns(part, panel);
-      const int column = part.first_output + panel * kPanelRows;
-      for (int r = 0; r < rows; ++r, y += kPanelRows) {
-        if (post == nullptr) {
-          kernels_.add(y, columns, x.row(r) + column);
-        } else {
-          std::memcpy(wide_.as<float>() + static_cast<ptrdiff_t>(r) * width + column, y,
-                      static_cast<size_t>(columns) * sizeof(float));
-        }
+  const auto prepared = [&](int worker, int first, int end) {
+    prepare(worker, {first, end}, h, nullptr, nullptr, activations);
+  };
+  const auto add_or_keep = [&](const PackedPart& part, int panel, const float* y) {
+    const int columns = valid_columns(part, panel);
+    const int column = part.first_output + panel * kPanelRows;
+    for (int r = 0; r < rows; ++r, y += kPanelRows) {
+      if (post == nullptr) {
+        kernels_.add(y, columns, x.row(r) + column);
+      } else {
+        std::memcpy(wide_.as<float>() + static_cast<ptrdiff_t>(r) * width + column, y,
+                    static_cast<size_t>(columns) * sizeof(float));
       }
-    });
-    if (post == nullptr) return;
-    team_.barrier();
-    const Range range = split(rows, worker, team_.size());
-    for (int r = range.first; r < range.end; ++r) {
+    }
+  };
+  const auto product = [&](int worker, int first, int end) {
+    for_panels(worker, {first, end}, matrix, activations, add_or_keep);
+  };
+  const auto post_norm = [&](int, int first, int end) {
+    for (int r = first; r < end; ++r) {
       float* y = wide_.as<float>() + static_cast<ptrdiff_t>(r) * width;
       kernels_.norm(y, width, job_of(*post), y);
       kernels_.add(y, width, x.row(r));
     }
-  });
+  };
+  const int units = panel_units(matrix, rows);
+  const int row_grain = team_.even_grain(rows);
+  team_.run({{rows, row_grain, prepared},
+             {units, grain(units, rows), product},
+             {post == nullptr ? 0 : rows, row_grain, post_norm}});
 }
 
 void CpuBackend::ffn_in(Tensor x, const Norm& norm, const Linear& linear, Activation activation,
@@ -339,11 +323,11 @@ void CpuBackend::ffn_in(Tensor x, const Norm& norm, const Linear& linear, Activa
   const std::vector<PackedPart>& parts = matrix.parts();
   SERVAL_CHECK(parts.size() == (gated ? 2U : 1U) && parts[0].rows == h.cols);
   const Activations activations = activations_for(matrix, rows);
-  next_.store(0, std::memory_order_relaxed);
-  team_.run([&](int worker) {
-    prepare(worker, x, nullptr, &norm, activations);
-    team_.barrier();
-    for_units(worker, parts[0].panels, rows, [&](int panel) {
+  const auto prepared = [&](int worker, int first, int end) {
+    prepare(worker, {first, end}, x, nullptr, &norm, activations);
+  };
+  const auto product = [&](int worker, int first, int end) {
+    for (int panel = first; panel < end; ++panel) {
       const float* gate = multiply(worker, activations, {&parts[0], panel},
                                    gated ? PanelRef{&parts[1], panel} : PanelRef{});
       const float* up = gate + static_cast<ptrdiff_t>(rows) * kPanelRows;
@@ -352,8 +336,10 @@ void CpuBackend::ffn_in(Tensor x, const Norm& norm, const Linear& linear, Activa
         act(gate + r * kPanelRows, gated ? up + r * kPanelRows : nullptr, columns,
             h.row(r) + panel * kPanelRows);
       }
-    });
-  });
+    }
+  };
+  const int panels = parts[0].panels;
+  team_.run({{rows, team_.even_grain(rows), prepared}, {panels, grain(panels, rows), product}});
 }
 
 void CpuBackend::hand_out_hidden(Tensor x, const Norm& norm, LogitSink& sink) {
@@ -362,13 +348,13 @@ void CpuBackend::hand_out_hidden(Tensor x, const Norm& norm, LogitSink& sink) {
     const int rows = std::min(kMaxLogitSlice, total - first);
     logits_.reserve(static_cast<size_t>(rows) * static_cast<size_t>(x.cols) * sizeof(float));
     const Tensor hidden{logits_.as<float>(), rows, x.cols, x.cols};
-    team_.run([&](int worker) {
-      const Range range = split(rows, worker, team_.size());
-      for (int r = range.first; r < range.end; ++r) {
+    const auto normed = [&](int, int begin, int end) {
+      for (int r = begin; r < end; ++r) {
         kernels_.norm(x.row(batch_.hidden_rows[static_cast<size_t>(first + r)]), x.cols,
                       job_of(norm), hidden.row(r));
       }
-    });
+    };
+    team_.run({{rows, team_.even_grain(rows), normed}});
     sink.hidden(first, hidden);
   }
 }
@@ -385,21 +371,23 @@ void CpuBackend::head(Tensor x, const Norm& norm, const Linear& output, const He
     logits_.reserve(static_cast<size_t>(rows) * static_cast<size_t>(vocab) * sizeof(float));
     const Tensor logits{logits_.as<float>(), rows, vocab, vocab};
     const Activations activations = activations_for(matrix, rows);
-    next_.store(0, std::memory_order_relaxed);
-    team_.run([&](int worker) {
-      prepare(worker, x, batch_.logit_rows.data() + first, &norm, activations);
-      team_.barrier();
-      for_panels(worker, matrix, activations,
-                 [&](const PackedPart& part, int panel, const float* y) {
-                   const int columns = valid_columns(part, panel);
-                   for (int r = 0; r < rows; ++r, y += kPanelRows) {
-                     float* to = logits.row(r) + part.first_output + panel * kPanelRows;
-                     std::memcpy(to, y, static_cast<size_t>(columns) * sizeof(float));
-                     if (params.scale != 1.0F) kernels_.scale(params.scale, columns, to);
-                     if (params.softcap > 0.0F) kernels_.softcap(params.softcap, columns, to);
-                   }
-                 });
-    });
+    const auto prepared = [&](int worker, int begin, int end) {
+      prepare(worker, {begin, end}, x, batch_.logit_rows.data() + first, &norm, activations);
+    };
+    const auto finish = [&](const PackedPart& part, int panel, const float* y) {
+      const int columns = valid_columns(part, panel);
+      for (int r = 0; r < rows; ++r, y += kPanelRows) {
+        float* to = logits.row(r) + part.first_output + panel * kPanelRows;
+        std::memcpy(to, y, static_cast<size_t>(columns) * sizeof(float));
+        if (params.scale != 1.0F) kernels_.scale(params.scale, columns, to);
+        if (params.softcap > 0.0F) kernels_.softcap(params.softcap, columns, to);
+      }
+    };
+    const auto product = [&](int worker, int begin, int end) {
+      for_panels(worker, {begin, end}, matrix, activations, finish);
+    };
+    const int units = panel_units(matrix, rows);
+    team_.run({{rows, team_.even_grain(rows), prepared}, {units, grain(units, rows), product}});
     sink.logits(first, logits);
   }
 }
