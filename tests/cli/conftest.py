@@ -103,3 +103,9 @@ def tiny(tmp_path_factory):
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def real():
+    """The path of a real model by its stem."""
+    return lambda stem: real_model(stem + ".gguf")

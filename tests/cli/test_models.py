@@ -163,10 +163,11 @@ def peak_memory(serval, *arguments):
     return int(done.stdout) * 1024
 
 
-@pytest.mark.parametrize("model", ["smol", "gemma"])
-def test_the_plan_is_the_memory_used(serval, request, model):
+@pytest.mark.parametrize("model", ["smollm2-135m", "gemma3-270m", pytest.param("qwen2.5-0.5b", marks=pytest.mark.large),
+                                   pytest.param("qwen2.5-1.5b", marks=pytest.mark.large)])
+def test_the_plan_is_the_memory_used(serval, real, model):
     """A context filled to the end, so that every page that was planned is used."""
-    path = request.getfixturevalue(model)
+    path = real(model)
     options = ["-c", "1024", "-t", "2"]
     plan = serval("inspect", path, "--json", "--plan", *options).json["plan"]
     text = TEXT_FILE.read_text()
