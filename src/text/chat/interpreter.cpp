@@ -104,7 +104,9 @@ Value from_json(const boost::json::value& json, bool trusted, int level) {
     case boost::json::kind::int64:
       return int_value(json.get_int64(), trusted);
     case boost::json::kind::uint64:
-      if (json.get_uint64() > INT64_MAX) fail("a variable holds an integer beyond 64 bits");
+      // Longer ones come from the JSON reader as floating point already.
+      if (json.get_uint64() > INT64_MAX)
+        return float_value(static_cast<double>(json.get_uint64()), trusted);
       return int_value(static_cast<int64_t>(json.get_uint64()), trusted);
     case boost::json::kind::double_:
       return float_value(json.get_double(), trusted);

@@ -115,6 +115,21 @@ TEST(Trust, ComparedLiteralsStayTrusted) {
   EXPECT_EQ(marked("{% for k in map %}{{ loop.index }}{% endfor %}", user()), "12");
 }
 
+TEST(Numbers, IntegersOfVariablesBeyond64BitsAreFloatingPoint) {
+  const auto shown = [](const char* number) {
+    return join(*render("{{ n }} {{ {'max': n}|tojson }}", {{"n", json::parse(number)}}));
+  };
+  EXPECT_EQ(shown("9223372036854775807"), "9223372036854775807 {\"max\": 9223372036854775807}");
+  EXPECT_EQ(shown("-9223372036854775808"), "-9223372036854775808 {\"max\": -9223372036854775808}");
+  EXPECT_EQ(shown("9223372036854775808"), "9.223372036854776e+18 {\"max\": 9.223372036854776e+18}");
+  EXPECT_EQ(shown("18446744073709551615"),
+            "1.8446744073709552e+19 {\"max\": 1.8446744073709552e+19}");
+  EXPECT_EQ(shown("18446744073709551616"),
+            "1.8446744073709552e+19 {\"max\": 1.8446744073709552e+19}");
+  EXPECT_EQ(shown("-9223372036854775809"),
+            "-9.223372036854776e+18 {\"max\": -9.223372036854776e+18}");
+}
+
 TEST(Loops, NothingIsPulledFromTheUndefined) {
   EXPECT_EQ(marked("{% for x in missing if x %}{{ x }}{% else %}none{% endfor %}", {}), "none");
 }
