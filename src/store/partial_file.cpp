@@ -11,8 +11,8 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -112,7 +112,11 @@ void PartialFile::hash_existing() {
 }
 
 void PartialFile::append(std::span<const std::byte> bytes) {
-  if (size_ == 0 && bytes.size() >= 4 && std::memcmp(bytes.data(), "GGUF", 4) != 0) {
+  constexpr std::string_view kMagic = "GGUF";
+  const size_t at = std::min<uint64_t>(size_, kMagic.size());  // pieces may be of any size
+  const std::string_view wanted = kMagic.substr(at, bytes.size());
+  const auto same = [](char a, std::byte b) { return std::byte{static_cast<uint8_t>(a)} == b; };
+  if (!std::equal(wanted.begin(), wanted.end(), bytes.begin(), same)) {
     throw Error(ErrorCode::kCorrupt,
                 "the source does not hold a GGUF file (its first bytes are not \"GGUF\"); nothing "
                 "was kept");

@@ -16,6 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kOfAbc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+constexpr const char* kOfModel = "23087cd7c7b269c4552f0bd250e0f42c736ae0387c17ce3c3a49c47bfdc763b8";
 constexpr const char* kOfNothing =
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -62,19 +63,19 @@ TEST(Sha256, KnowsADigestByItsForm) {
 TEST_F(PartialFileTest, ResumesWithTheHashOfAllBytes) {
   {
     PartialFile file(folder_, "source");
-    file.append(bytes("ab"));
+    file.append(bytes("GGUFab"));
     file.checkpoint();
   }
   PartialFile file(folder_, "source");
-  EXPECT_EQ(file.size(), 2u);
+  EXPECT_EQ(file.size(), 6u);
   file.append(bytes("c"));
-  EXPECT_EQ(file.sha256(), kOfAbc);
+  EXPECT_EQ(file.sha256(), kOfModel);
 }
 
 TEST_F(PartialFileTest, AnotherSourceStartsAtNothing) {
   {
     PartialFile file(folder_, "source");
-    file.append(bytes("ab"));
+    file.append(bytes("GGUFab"));
     file.checkpoint();
   }
   PartialFile file(folder_, "another");
@@ -85,13 +86,13 @@ TEST_F(PartialFileTest, AnotherSourceStartsAtNothing) {
 TEST_F(PartialFileTest, BytesTheJournalDoesNotConfirmAreCutOff) {
   {
     PartialFile file(folder_, "source");
-    file.append(bytes("abc"));
+    file.append(bytes("GGUFabc"));
     file.checkpoint();
   }
   std::ofstream(data_path(), std::ios::app) << "torn";
   PartialFile file(folder_, "source");
-  EXPECT_EQ(file.size(), 3u);
-  EXPECT_EQ(file.sha256(), kOfAbc);
+  EXPECT_EQ(file.size(), 7u);
+  EXPECT_EQ(file.sha256(), kOfModel);
 }
 
 TEST_F(PartialFileTest, AFileShorterThanItsJournalStartsAgain) {
@@ -110,7 +111,7 @@ TEST_F(PartialFileTest, AFileShorterThanItsJournalStartsAgain) {
 TEST_F(PartialFileTest, ADamagedJournalStartsAgain) {
   {
     PartialFile file(folder_, "source");
-    file.append(bytes("abc"));
+    file.append(bytes("GGUFabc"));
     file.checkpoint();
   }
   std::ofstream(folder_ + "/.download/state.json", std::ios::trunc) << "{\"bytes\": -1, [";
@@ -120,27 +121,27 @@ TEST_F(PartialFileTest, ADamagedJournalStartsAgain) {
 
 TEST_F(PartialFileTest, AChangedPartForgetsOnlyItsOwnBytes) {
   PartialFile file(folder_, "source");
-  file.append(bytes("ab"));
+  file.append(bytes("GGUFab"));
   file.finish_part();
   file.restart_part("\"old\"");
   file.append(bytes("xyz"));
   file.restart_part("\"new\"");
   EXPECT_EQ(file.validator(), "\"new\"");
   EXPECT_EQ(file.parts(), 1);
-  EXPECT_EQ(file.part_start(), 2u);
-  EXPECT_EQ(file.size(), 2u);
+  EXPECT_EQ(file.part_start(), 6u);
+  EXPECT_EQ(file.size(), 6u);
   file.append(bytes("c"));
-  EXPECT_EQ(file.sha256(), kOfAbc);
+  EXPECT_EQ(file.sha256(), kOfModel);
 }
 
 TEST_F(PartialFileTest, PublishesUnderTheFinalNameAndLeavesNoJournal) {
   const std::string final_path = folder_ + "/model.gguf";
   PartialFile file(folder_, "source");
-  file.append(bytes("abc"));
-  EXPECT_EQ(file.sha256(), kOfAbc);
+  file.append(bytes("GGUFabc"));
+  EXPECT_EQ(file.sha256(), kOfModel);
   file.publish_as(final_path);
   std::ifstream in(final_path, std::ios::binary);
-  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), "abc");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), "GGUFabc");
   EXPECT_FALSE(fs::exists(folder_ + "/.download"));
 }
 
@@ -150,9 +151,26 @@ TEST_F(PartialFileTest, RefusesWhatDoesNotBeginLikeAModel) {
   EXPECT_EQ(file.size(), 0u);
 }
 
+TEST_F(PartialFileTest, LooksAtTheFirstBytesHoweverTheyAreCut) {
+  {
+    PartialFile file(folder_, "source");
+    file.append(bytes("G"));
+    file.append({});
+    file.append(bytes("G"));
+    EXPECT_THROW(file.append(bytes("X")), Error);
+    EXPECT_EQ(file.size(), 2u);
+    file.checkpoint();
+  }
+  PartialFile file(folder_, "source");  // also when they were cut by the end of a run
+  EXPECT_THROW(file.append(bytes("uF..")), Error);
+  file.append(bytes("UF"));
+  file.append(bytes("anything"));
+  EXPECT_EQ(file.size(), 12u);
+}
+
 TEST_F(PartialFileTest, DiscardRemovesEverything) {
   PartialFile file(folder_, "source");
-  file.append(bytes("abc"));
+  file.append(bytes("GGUFabc"));
   file.discard();
   EXPECT_FALSE(fs::exists(folder_ + "/.download"));
 }
