@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <utility>
@@ -15,7 +16,9 @@
 #include "apps/model_argument.h"
 #include "apps/options.h"
 #include "apps/terminal.h"
+#include "backend/cpu/probe.h"
 #include "base/file.h"
+#include "server/monitor/power.h"
 #include "server/sandbox.h"
 #include "server/server.h"
 #include "server/web_assets.h"
@@ -45,8 +48,9 @@ struct ServeOptions {
   std::string host = "127.0.0.1", unix_path, certificate_file, key_file;
   int port = 8080;
   std::vector<std::string> aliases, hosts, origins;
-  std::string keys_file, api_key;
-  bool no_auth = false, no_log = false, no_sandbox = !kSandboxByDefault, share_prefix_cache = false;
+  std::string keys_file, admin_keys_file, api_key;
+  bool no_auth = false, no_log = false, no_sandbox = !kSandboxByDefault, share_prefix_cache = false,
+       no_limits = false;
   ShelfConfig snapshots;
   int key_requests = ServiceConfig().key_requests;
   int max_queue = 128, io_threads = 1, max_itl_ms = EngineConfig().max_itl_ms;
@@ -76,6 +80,15 @@ KeyRing read_keys(const ServeOptions& options) {
         "variable SERVAL_API_KEY");
     keys.add(options.api_key, "command-line", KeyClass::kAdmin);
   }
+  return keys;
+}
+
+KeyRing read_admin_keys(const ServeOptions& options) {
+  KeyRing keys;
+  const std::string& file = options.admin_keys_file;
+  if (file.empty()) return keys;
+  keys.add_lines(read_text_file(file, kMaxKeyFile), file, KeyClass::kAdmin);
+  if (keys.empty()) throw UsageError(file + ": holds no key");
   return keys;
 }
 
@@ -127,6 +140,7 @@ ServerConfig server_config(const ServeOptions& options, ServiceConfig service) {
   config.key_file = options.key_file;
   config.io_threads = options.io_threads;
   config.keys = read_keys(options);
+  config.admin_keys = read_admin_keys(options);
   config.allow_no_keys = options.no_auth;
   config.hosts = options.hosts;
   config.origins = options.origins;
@@ -144,8 +158,23 @@ ServerConfig server_config(const ServeOptions& options, ServiceConfig service) {
   config.service.queue_timeout_ms = milliseconds(options.queue_time).count();
   config.service.timeout_ms = milliseconds(options.request_time).count();
   config.service.read_bandwidth = options.read_bandwidth * 1e9;
+  config.service.max_itl_ms = options.max_itl_ms;
+  config.service.kv_disk = !options.engine.kv_cache_dir.empty();
   if (!options.no_log) config.access_log = access_log();
   return config;
+}
+
+// What /metrics and the monitor compare the steps with. Before the model is loaded: nothing else
+// runs yet.
+void measure_limits(const ServeOptions& options, ServiceConfig& service) {
+  if (options.no_limits) return;
+  if (service.read_bandwidth <= 0) {
+    service.read_bandwidth = measure_read_bandwidth(options.engine.threads) * 1e9;
+    service.limits_unix_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+                                 std::chrono::system_clock::now().time_since_epoch())
+                                 .count();
+  }
+  service.dot_peak = measure_dot_peak(options.engine.threads) * 1e9;
 }
 
 // -c is the KV pool that all share; one request may take what the model was trained for.
@@ -171,7 +200,12 @@ void enter_sandbox(const ServeOptions& options, const std::string& model,
     return;
   }
   SandboxFiles files;
-  files.read = {model, options.keys_file, options.certificate_file, options.key_file};
+  files.read = {model,
+                options.keys_file,
+                options.admin_keys_file,
+                options.certificate_file,
+                options.key_file,
+                kRaplCounter};
   // The parts of a split model stand beside the first.
   if (model.find("-00001-of-") != std::string::npos) files.read.push_back(folder_of(model));
   if (!options.unix_path.empty()) files.socket_folder = folder_of(options.unix_path);
@@ -230,6 +264,7 @@ int serve(const ServeOptions& options) {
     check_exposure(config);
     raise_descriptor_limit(options.limits.connections);
     config.service.slots = engine_config.max_sequences;
+    measure_limits(options, config.service);
     auto engine = load_engine(engine_config);
     const Engine& loaded = *engine;
     Server server(std::move(config), std::move(engine));
@@ -321,6 +356,9 @@ Action define_serve(CLI::App& app) {
       ->allow_extra_args(false);
   app.add_option("--keys,--api-key-file", o->keys_file,
                  "file of keys, one a line: KEY [NAME [use|metrics|admin]]");
+  app.add_option("--admin-key-file", o->admin_keys_file,
+                 "file of keys for the monitor and the other routes of admins: KEY [NAME]; without "
+                 "any key, only callers of this machine may use these");
   app.add_option("--api-key", o->api_key, "a key; better give it in SERVAL_API_KEY")
       ->configurable(false);
   app.add_flag("--insecure-no-auth", o->no_auth, "let everyone who can connect use the server");
@@ -349,8 +387,10 @@ Action define_serve(CLI::App& app) {
                  "load this snapshot before serving: NAME, or KEY/NAME; may be repeated")
       ->allow_extra_args(false);
   app.add_option("--read-bandwidth", o->read_bandwidth,
-                 "GB/s this machine reads (serval doctor); /metrics then shows the share achieved")
+                 "GB/s this machine reads, for the monitor and /metrics (default: measured)")
       ->check(CLI::Range(0.0, 1e5));
+  app.add_flag("--no-machine-limits", o->no_limits,
+               "start without measuring what memory and processor can do");
   add_engine_options(app, o->engine);
   app.get_option("--ctx-size")
       ->description("KV tokens shared by all requests (default: one full context)");

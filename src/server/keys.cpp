@@ -53,7 +53,7 @@ void KeyRing::add(std::string_view key, const std::string& name, KeyClass key_cl
   keys_.push_back({name, key_class, digest_of(key)});
 }
 
-void KeyRing::add_lines(std::string_view text, const std::string& source) {
+void KeyRing::add_lines(std::string_view text, const std::string& source, KeyClass unnamed) {
   int number = 0;
   const auto fail = [&](std::string_view what) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("{}, line {}: {}", source, number, what));
@@ -69,11 +69,14 @@ void KeyRing::add_lines(std::string_view text, const std::string& source) {
     const std::string_view class_name = next_word(line);
     ApiKey entry;
     entry.name = name.empty() ? fmt::format("key{}", keys_.size() + 1) : std::string(name);
+    entry.key_class = unnamed;
     if (class_name == "admin") {
       entry.key_class = KeyClass::kAdmin;
+    } else if (class_name == "use") {
+      entry.key_class = KeyClass::kUse;
     } else if (class_name == "metrics") {
       entry.key_class = KeyClass::kMetrics;
-    } else if (!class_name.empty() && class_name != "use") {
+    } else if (!class_name.empty()) {
       fail("the class of a key is use, metrics or admin");
     }
     if (!next_word(line).empty()) fail("write KEY [NAME [CLASS]]");

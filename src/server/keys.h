@@ -31,7 +31,9 @@ class KeyRing {
  public:
   // One key a line: `KEY [NAME [use|metrics|admin]]`; KEY may be `sha256:` and 64 hexadecimal
   // digits; `#` begins a comment. Throws Error(kInvalidArgument) naming `source` and the line.
-  void add_lines(std::string_view text, const std::string& source);
+  // `unnamed`: the class of a key whose line does not say.
+  void add_lines(std::string_view text, const std::string& source,
+                 KeyClass unnamed = KeyClass::kUse);
   // A key that may do everything.
   void add(std::string_view key, const std::string& name, KeyClass key_class);
 

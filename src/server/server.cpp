@@ -50,6 +50,12 @@ bool is_json(std::string_view content_type) {
           content_type[kJson.size()] == ' ');
 }
 
+// Not merely passed on by a proxy of this machine.
+bool is_from_here(const HttpRequest& head) {
+  return head.local && head.header_count("forwarded") == 0 &&
+         head.header_count("x-forwarded-for") == 0 && head.header_count("x-real-ip") == 0;
+}
+
 Admission refused(const ApiError& error) {
   Admission admission;
   admission.refusal = error_response(error);
@@ -87,6 +93,7 @@ struct Server::Impl final : HttpHandler {
     small_bodies.join();
     large_bodies.join();
     service.snapshots().join();
+    service.monitor().stop();
     engine_owner.reset();
   }
 
@@ -179,12 +186,20 @@ Admission Server::Impl::admit_route(const HttpRequest& head) {
 
 std::optional<ApiError> Server::Impl::check_key(const HttpRequest& head, Access access,
                                                 std::string& name) {
-  if (access == Access::kOpen || config.keys.empty()) return std::nullopt;
+  if (access == Access::kOpen) return std::nullopt;
+  const bool keyless = config.keys.empty();
+  if (keyless && access != Access::kAdmin) return std::nullopt;
+  if (keyless && config.admin_keys.empty()) {
+    if (is_from_here(head)) return std::nullopt;
+    return forbidden("without an admin key (--admin-key-file), only this machine may ask for this",
+                     "insufficient_permissions");
+  }
   const std::string_view presented = presented_key(head);
   if (presented.empty()) {
     return unauthorized("a key is needed: send Authorization: Bearer KEY");
   }
   const ApiKey* key = config.keys.find(presented);
+  if (key == nullptr) key = config.admin_keys.find(presented);
   if (key == nullptr) return unauthorized("the key is not valid");
   if (!allows(key->key_class, access)) {
     return forbidden("this key may not be used here", "insufficient_permissions");

@@ -23,7 +23,8 @@ struct ServerConfig {
   std::string certificate_file;    // PEM; with key_file: TLS on the TCP port
   std::string key_file;
   int io_threads = 1;
-  KeyRing keys;                      // empty: no key is needed
+  KeyRing keys;                      // empty: no key is needed, but for routes of admins
+  KeyRing admin_keys;                // for these; both empty: callers of this machine may
   bool allow_no_keys = false;        // on an address others can reach
   std::vector<std::string> hosts;    // further names the Host field may give
   std::vector<std::string> origins;  // browser origins that may call (CORS)

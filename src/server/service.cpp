@@ -6,14 +6,37 @@
 #include <ctime>
 #include <functional>
 #include <memory>
+#include <random>
 
 namespace serval {
+namespace {
+
+std::string fresh_instance() {
+  std::random_device random;
+  return fmt::format("{:08x}{:08x}", random(), random());
+}
+
+MonitorIdentity monitor_identity(const ServiceConfig& config) {
+  MonitorIdentity identity;
+  identity.version = SERVAL_VERSION;
+  identity.instance = fresh_instance();
+  identity.model = config.model;
+  identity.limit_gbs = config.read_bandwidth / 1e9;
+  identity.limit_gmacs = config.dot_peak / 1e9;
+  identity.measured_unix_ms = config.limits_unix_ms;
+  identity.itl_ms = config.max_itl_ms;
+  identity.disk = config.kv_disk;
+  return identity;
+}
+
+}  // namespace
 
 Service::Service(Engine& engine, ServiceConfig config)
     : engine_(engine),
       config_(std::move(config)),
       infill_tokens_(find_infill_tokens(engine)),
       created_(std::time(nullptr)),
+      monitor_(engine, monitor_identity(config_)),
       snapshots_(engine, config_.snapshots) {
   // Changes when results may: another file, another kernel family, another version.
   const ModelInfo& info = engine.info();
@@ -35,6 +58,20 @@ void Service::began(RequestId id) {
 void Service::ended(RequestId id) {
   const std::lock_guard lock(mutex_);
   live_.erase(id);
+}
+
+bool Service::cancel(RequestId id) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!live_.contains(id)) return false;
+  }
+  engine_.cancel(id);
+  return true;
+}
+
+void Service::start_drain() {
+  draining_.store(true);
+  monitor_.stop();
 }
 
 void Service::cancel_all() {

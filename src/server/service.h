@@ -16,6 +16,7 @@
 #include "server/http/handler.h"
 #include "server/infill.h"
 #include "server/metrics.h"
+#include "server/monitor/monitor.h"
 #include "server/snapshots.h"
 
 namespace serval {
@@ -29,6 +30,10 @@ struct ServiceConfig {
   int key_requests = 64;         // of one key in flight; more are 429; 0: any; keyless: any
   int slots = 0;                 // sequences computed at once, for clients that ask
   double read_bandwidth = 0;     // of this machine, bytes per second; 0: unknown
+  double dot_peak = 0;           // int8 multiply-adds per second; 0: unknown
+  int64_t limits_unix_ms = 0;    // when these two were measured; 0: they were not
+  int max_itl_ms = 0;            // what the engine was told
+  bool kv_disk = false;          // cached KV is also on disk
   int64_t timeout_ms = 0;        // a request ends with what is there after so long; 0: never
 };
 
@@ -51,6 +56,7 @@ class Service {
   Metrics& metrics() { return metrics_; }
   ConnectionCounts& connections() { return connections_; }
   SnapshotShelf& snapshots() { return snapshots_; }
+  Monitor& monitor() { return monitor_; }
 
   // The model's fill-in-the-middle marks, if it has them.
   const std::optional<InfillTokens>& infill_tokens() const { return infill_tokens_; }
@@ -58,11 +64,14 @@ class Service {
   bool serves(const std::string& model) const;  // empty: not named, so ours
 
   bool draining() const { return draining_.load(); }
-  void start_drain() { draining_.store(true); }
+  // Nothing new begins, and nobody watches any more.
+  void start_drain();
 
   // Requests in the engine, so that the end of a drain can stop them. Thread-safe.
   void began(RequestId id);
   void ended(RequestId id);
+  // False when it is not alive.
+  bool cancel(RequestId id);
   void cancel_all();
 
   // Counts `requests` of that key as in flight for as long as the result lives, which must end
@@ -83,6 +92,7 @@ class Service {
   Metrics metrics_;
   ConnectionCounts connections_;
   std::atomic<bool> draining_{false};
+  Monitor monitor_;
   std::mutex mutex_;  // guards what follows
   std::unordered_set<RequestId> live_;
   SnapshotShelf snapshots_;

@@ -114,6 +114,7 @@ void HttpConnection::await_request(std::chrono::milliseconds time) {
   ++serial_;
   parser_.reset();
   request_ = std::make_shared<HttpRequest>();
+  request_->local = start_.local;
   id_.clear();
   begun_ = {};
   extra_headers_.clear();

@@ -28,6 +28,7 @@ class Connection {
 struct ConnectionStart {
   TlsContext* tls = nullptr;    // outlives the connection; null: plain
   bool over_limit = false;      // answer 503 to whatever comes, and close
+  bool local = false;           // the peer is on this machine
   std::shared_ptr<void> place;  // let go of when the connection ends
 };
 std::shared_ptr<Connection> start_connection(Socket socket, const ConnectionEnv& env,

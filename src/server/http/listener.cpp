@@ -209,6 +209,7 @@ void Listener::Impl::take(tcp::socket socket) {
   if (error) return;  // gone already
   ConnectionStart how;
   how.tls = tls;
+  how.local = peer.address().is_loopback();
   const auto& most = env.limits.address_connections;
   if (most || !peer.address().is_loopback()) {
     how.place = addresses->take(address_of(peer.address()), most.value_or(kAddressConnections));
@@ -218,7 +219,11 @@ void Listener::Impl::take(tcp::socket socket) {
   start(Socket(std::move(socket)), std::move(how));
 }
 
-void Listener::Impl::take(local::socket socket) { start(Socket(std::move(socket)), {}); }
+void Listener::Impl::take(local::socket socket) {
+  ConnectionStart how;
+  how.local = true;
+  start(Socket(std::move(socket)), std::move(how));
+}
 
 void Listener::Impl::start(Socket socket, ConnectionStart how) {
   ++env.counts.accepted;

@@ -20,6 +20,7 @@ struct HttpRequest {
   std::string body;
   BodyCharge body_charge;
   bool http11 = true;
+  bool local = false;  // from this machine
   bool keep_alive = true;
 
   // The value of the first field of that lower-case name; empty when there is none.

@@ -14,11 +14,26 @@ namespace {
 namespace json = boost::json;
 
 constexpr Field kTraceQuery[] = {
-    {"steps", FieldKind::kInteger, Handling::kWorks, 1, 1024, "how many of the last steps"},
+    {"steps", FieldKind::kInteger, Handling::kWorks, 1, 4096, "how many of the last steps"},
+    {"seconds", FieldKind::kInteger, Handling::kWorks, 1, 3600, "those of the last seconds"},
+    {"format", FieldKind::kString, Handling::kWorks, 0, 7,
+     "json (Chrome's) or pftrace (Perfetto's)", nullptr, "\"json\""},
 };
 std::span<const Field> trace_query() { return kTraceQuery; }
 
-enum class Reply : uint8_t { kJson, kMaybeStream, kText };
+constexpr Field kStreamQuery[] = {
+    {"hz", FieldKind::kInteger, Handling::kWorks, 1, 10, "frames per second", nullptr, "2"},
+    {"since", FieldKind::kInteger, Handling::kWorks, 0, 9007199254740991, "the newest step known"},
+};
+std::span<const Field> stream_query() { return kStreamQuery; }
+
+constexpr Field kHistoryQuery[] = {
+    {"span", FieldKind::kString, Handling::kWorks, 0, 8, "such as 90s, 5m, 1h; up to 24h", nullptr,
+     "\"1h\""},
+};
+std::span<const Field> history_query() { return kHistoryQuery; }
+
+enum class Reply : uint8_t { kJson, kMaybeStream, kStream, kText };
 
 // What is known of a route beyond its row in the router.
 struct Operation {
@@ -55,6 +70,13 @@ constexpr Operation kOperations[] = {
     {readyz, "readyz", "200 while the server takes work."},
     {metrics, "metrics", "Prometheus metrics.", nullptr, nullptr, Reply::kText},
     {props, "props", "The model, its defaults and this server's settings."},
+    {monitor, "monitor", "What the engine does now; docs/reference/monitor.schema.json."},
+    {monitor_stream, "monitorStream", "The same as a stream of events.", nullptr, stream_query,
+     Reply::kStream},
+    {monitor_history, "monitorHistory", "The last hour or day.", nullptr, history_query},
+    {monitor_prefixes, "monitorPrefixes", "The tree of cached prompt beginnings."},
+    {monitor_request, "monitorRequest", "Where the time of one request went."},
+    {act_on_request, "actOnRequest", "Cancel a request: /admin/requests/{id}/cancel."},
     {trace, "trace", "The last steps in Chrome's trace format.", nullptr, trace_query},
     {openapi, "openapi", "This document."},
     {other_dialect, "otherDialect", "A dialect this server does not speak: 501."},
@@ -76,6 +98,7 @@ json::object reply_content(Reply reply) {
   const json::object any{{"schema", json::object{{"type", "object"}}}};
   const json::object text{{"schema", json::object{{"type", "string"}}}};
   if (reply == Reply::kText) return {{"text/plain", text}};
+  if (reply == Reply::kStream) return {{"text/event-stream", text}};
   json::object content{{"application/json", any}};
   if (reply == Reply::kMaybeStream) content["text/event-stream"] = text;
   return content;

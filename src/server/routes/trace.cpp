@@ -1,12 +1,14 @@
-// GET /admin/trace?steps=N: the last steps in Chrome's trace format (open in ui.perfetto.dev or
-// chrome://tracing). One lane for the steps, one for each request that computed in them.
+// GET /admin/trace?steps=N&seconds=S&format=F: the last steps in Perfetto's own format, or in
+// Chrome's (open either in ui.perfetto.dev). In Chrome's, one lane for the steps, one for each
+// request that computed in them.
 // https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 #include <fmt/format.h>
 
 #include <boost/json/array.hpp>
-#include <charconv>
+#include <chrono>
 
 #include "server/routes/answer.h"
+#include "server/routes/query.h"
 #include "server/routes/routes.h"
 
 namespace serval {
@@ -15,6 +17,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr size_t kMostSteps = 4096;
+constexpr uint64_t kMostSeconds = 3600;
 constexpr int kStepsLane = 0;
 
 json::object lane_name(RequestId lane, const std::string& name) {
@@ -56,30 +59,69 @@ json::object span_event(const StepRecord& step, const StepSpan& span) {
   return event;
 }
 
-// `steps=N` of the query; the most there are without it.
-std::optional<size_t> steps_of(std::string_view query) {
-  if (query.empty()) return kMostSteps;
-  constexpr std::string_view kName = "steps=";
-  size_t count = 0;
-  const char* end = query.data() + query.size();
-  if (!query.starts_with(kName)) return std::nullopt;
-  const auto [stop, error] = std::from_chars(query.data() + kName.size(), end, count);
-  if (error != std::errc() || stop != end || count == 0 || count > kMostSteps) return std::nullopt;
-  return count;
+enum class Format : uint8_t { kJson, kPerfetto };
+
+struct Wanted {
+  size_t steps = kMostSteps;
+  int64_t since_us = 0;
+  Format format = Format::kJson;
+};
+
+int64_t now_us() {
+  return std::chrono::duration_cast<std::chrono::microseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// The name of the parameter at fault is left in `wrong`.
+std::optional<Wanted> wanted_of(std::string_view text, std::string& wrong) {
+  Wanted wanted;
+  const auto query = Query::parse(text, {"steps", "seconds", "format"});
+  wrong = "steps";
+  if (!query) return std::nullopt;
+  if (query->has("steps")) {
+    const auto steps = whole_number(query->text("steps"), 1, kMostSteps);
+    if (!steps) return std::nullopt;
+    wanted.steps = *steps;
+  }
+  wrong = "seconds";
+  if (query->has("seconds")) {
+    const auto seconds = whole_number(query->text("seconds"), 1, kMostSeconds);
+    if (!seconds) return std::nullopt;
+    wanted.since_us = now_us() - static_cast<int64_t>(*seconds) * 1'000'000;
+  }
+  wrong = "format";
+  if (!query->has("format") || query->text("format") == "json") return wanted;
+  if (query->text("format") != "pftrace") return std::nullopt;
+  wanted.format = Format::kPerfetto;
+  return wanted;
 }
 
 }  // namespace
 
 void trace(Service& service, const ExchangePtr& exchange) {
-  const auto steps = steps_of(exchange->request().query);
-  if (!steps) {
-    answer_error(
-        exchange,
-        bad_field("steps", fmt::format("the query may be steps=N, N from 1 to {}", kMostSteps)));
+  std::string wrong;
+  const auto wanted = wanted_of(exchange->request().query, wrong);
+  if (!wanted) {
+    answer_error(exchange,
+                 bad_field(wrong, fmt::format("the query may be steps=N, N from 1 to {}, "
+                                              "seconds=S, S from 1 to {}, format=json or pftrace",
+                                              kMostSteps, kMostSeconds)));
+    return;
+  }
+  std::vector<StepRecord> steps = service.engine().last_steps(wanted->steps);
+  std::erase_if(steps, [&](const StepRecord& step) { return step.end_us < wanted->since_us; });
+  if (wanted->format == Format::kPerfetto) {
+    HttpResponse response;
+    response.content_type = "application/octet-stream";
+    response.headers = {{"Content-Disposition", "attachment; filename=\"serval.pftrace\""}};
+    response.body = perfetto_trace("serval " + service.config().model, steps,
+                                   service.monitor().request_times());
+    answer(exchange, std::move(response));
     return;
   }
   json::array events{lane_name(kStepsLane, "steps")};
-  for (const StepRecord& step : service.engine().last_steps(*steps)) {
+  for (const StepRecord& step : steps) {
     events.push_back(step_event(step));
     for (const StepSpan& span : step.spans) events.push_back(span_event(step, span));
   }
