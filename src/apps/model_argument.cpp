@@ -12,7 +12,7 @@
 #include "apps/interrupt.h"
 #include "apps/terminal.h"
 #include "store/catalogue.h"
-#include "store/digest.h"
+#include "base/sha256.h"
 #include "store/model_folder.h"
 #include "store/pull.h"
 #include "store/source.h"

@@ -8,10 +8,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <string>
 #include <utility>
 
 #include "base/check.h"
-#include "base/xxh64.h"
+#include "base/sha256.h"
 
 namespace serval {
 namespace {
@@ -40,11 +41,12 @@ std::span<const TokenId> block_of(std::span<const TokenId> tokens, int index) {
 
 CacheDomain cache_domain(std::string_view tenant, std::string_view cache_salt) {
   if (tenant.empty() && cache_salt.empty()) return 0;
-  Xxh64 hash(0);
-  hash.update_value(static_cast<uint64_t>(tenant.size()));
-  hash.update(tenant);
-  hash.update(cache_salt);
-  return hash.digest();
+  // A salt is the client's to choose, so the hash must be one for which nobody finds a second text.
+  const std::string names =
+      std::to_string(tenant.size()) + ':' + std::string(tenant) + std::string(cache_salt);
+  Sha256 hash;
+  hash.update(std::as_bytes(std::span(names)));
+  return std::stoull(hash.finish().substr(0, 16), nullptr, 16);
 }
 
 BlockManager::BlockManager(int blocks)

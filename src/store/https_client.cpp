@@ -19,7 +19,7 @@
 
 #include "base/check.h"
 #include "base/quoted.h"
-#include "store/digest.h"
+#include "base/sha256.h"
 #include "store/source.h"
 
 namespace serval {

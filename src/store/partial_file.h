@@ -8,7 +8,7 @@
 #include <span>
 #include <string>
 
-#include "store/digest.h"
+#include "base/sha256.h"
 
 namespace serval {
 

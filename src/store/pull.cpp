@@ -15,7 +15,7 @@
 #include <thread>
 
 #include "base/quoted.h"
-#include "store/digest.h"
+#include "base/sha256.h"
 #include "store/https_client.h"
 #include "store/partial_file.h"
 #include "store/source.h"

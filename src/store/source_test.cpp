@@ -5,7 +5,7 @@
 #include <set>
 
 #include "store/catalogue.h"
-#include "store/digest.h"
+#include "base/sha256.h"
 #include "store/model_folder.h"
 
 namespace serval {

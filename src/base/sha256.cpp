@@ -1,4 +1,4 @@
-#include "store/digest.h"
+#include "base/sha256.h"
 
 #include <openssl/evp.h>
 
