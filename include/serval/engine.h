@@ -128,6 +128,9 @@ class Engine {
   std::vector<StepRecord> last_steps(size_t most) const;
   // Those after step `number`, at most so many.
   std::vector<StepRecord> steps_after(uint64_t number, size_t most) const;
+  // Where the time of all steps went, layer by layer, with what there was to do. Rows that never
+  // ran are left out.
+  std::vector<OperatorWork> work() const;
   // What happened to requests after event `number`, oldest first; the last 8,192 are kept.
   std::vector<LifeEvent> lives_after(uint64_t number, size_t most) const;
   // Fills `into` between two steps, then calls `done` there, which must be short; neither happens

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "serval/request.h"
@@ -61,6 +62,30 @@ struct PrefixNode {
   int32_t held_blocks = 0;  // in use now
   uint32_t hits = 0;        // times it was found
   int64_t used_us = 0;      // last
+};
+
+// What a step consists of, as time is accounted.
+enum class Operator : uint8_t {
+  kBegin,         // rotations of the rows' positions
+  kEmbed,         // token embeddings
+  kAttentionIn,   // norm, Q, K and V, rotation, K and V into the cache
+  kAttention,     // scores, softmax, values
+  kAttentionOut,  // projection onto the residual stream
+  kFfnIn,         // norm, gate and up, activation
+  kFfnOut,        // down, onto the residual stream
+  kHead,          // last norm and logits
+  kSample,        // reading the logits: sampling, probabilities, pooling
+};
+inline constexpr size_t kOperators = 9;
+inline constexpr std::array<std::string_view, kOperators> kOperatorNames = {
+    "begin",  "embed",   "attention_in", "attention", "attention_out",
+    "ffn_in", "ffn_out", "head",         "sample"};
+
+// Since the load. Bytes: weights, K and V read at least. Multiply-adds: of products and attention.
+struct OperatorWork {
+  Operator op = Operator::kBegin;
+  int layer = -1;  // -1: of no layer
+  uint64_t calls = 0, nanoseconds = 0, bytes = 0, macs = 0;
 };
 
 // The state between two steps.

@@ -18,6 +18,7 @@
 #include "apps/json_text.h"
 #include "apps/model_argument.h"
 #include "apps/options.h"
+#include "apps/profile.h"
 #include "apps/speed_rows.h"
 #include "apps/terminal.h"
 #include "backend/cpu/probe.h"
@@ -38,6 +39,7 @@ struct BenchOptions {
   std::vector<std::string> positionals;
   std::vector<int> prompts = {512}, decodes = {128}, depths = {0, 2048}, batches = {1, 4, 16};
   int repetitions = 5;
+  bool profile = false;
   bool json = false;
 };
 
@@ -259,16 +261,19 @@ class Bench {
   }
 
   void measure(Engine& engine, SpeedRow& row) {
+    Profile before;
     // The first run warms caches, and computes the KV that later runs at depth find again.
     for (int i = -1; i < options_.repetitions; ++i) {
+      if (i == 0) before = engine.work();
       const double rate =
           row.decode ? decode_rate(engine, row)
                      : prompt_rate(engine, row.tokens, 1000 + static_cast<uint64_t>(i + 1));
       if (i >= 0) row.rates.push_back(rate);
     }
-    if (!options_.json) {
-      print(table_line(row, figures(row, plan_, options_.engine.batch, before_)));
-    }
+    profiles_.push_back(work_between(before, engine.work()));
+    if (options_.json) return;
+    print(table_line(row, figures(row, plan_, options_.engine.batch, before_)));
+    if (options_.profile) print(profile_table(profiles_.back(), before_));
   }
 
   void report() const {
@@ -283,8 +288,11 @@ class Bench {
       return;
     }
     json::array rows;
-    for (const SpeedRow& row : rows_) {
-      rows.push_back(row_json(row, figures(row, plan_, options_.engine.batch, limits)));
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      json::object row =
+          row_json(rows_[i], figures(rows_[i], plan_, options_.engine.batch, limits));
+      if (options_.profile) row["profile"] = profile_json(profiles_[i], limits);
+      rows.push_back(std::move(row));
     }
     const auto machine = [](const MachineLimits& m) {
       return json::object{{"read_gbytes_per_second", m.gbytes_per_second},
@@ -309,6 +317,7 @@ class Bench {
   BenchOptions options_;
   std::string path_, digest_;
   std::vector<SpeedRow> rows_;
+  std::vector<Profile> profiles_;  // of the rows
   ModelPlan plan_;
   ModelInfo info_;
   MachineLimits before_, after_;
@@ -342,6 +351,7 @@ Action define_bench(CLI::App& app) {
   app.add_option("-r,--repetitions", o->repetitions, "runs of each row")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  app.add_flag("--profile", o->profile, "time, bytes and multiply-adds of every operator");
   app.add_flag("--json", o->json, "one JSON document");
   add_engine_options(app, o->engine);
   return [o] { return bench(*o); };

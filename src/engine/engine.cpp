@@ -166,6 +166,8 @@ std::vector<StepRecord> Engine::steps_after(uint64_t number, size_t most) const 
   return impl_->thread.steps().after(number, most);
 }
 
+std::vector<OperatorWork> Engine::work() const { return impl_->loaded.backend->work(); }
+
 std::vector<LifeEvent> Engine::lives_after(uint64_t number, size_t most) const {
   return impl_->thread.lives().after(number, most);
 }

@@ -350,6 +350,43 @@ TEST_F(RealModel, PoolsBesideStreamsAndRecordsItsSteps) {
   }
 }
 
+// The accounts of the operators add up to those of the steps, which come from the model's plan.
+TEST_F(RealModel, AccountsForItsTimeByOperator) {
+  EngineConfig config;
+  config.model = *model_path();
+  config.context = 512;
+  auto engine = std::move(Engine::load(config).value());
+  Request request;
+  request.prompt = TextPrompt{"Once upon a time"};
+  request.max_tokens = 8;
+  ASSERT_TRUE(generate(*engine, std::move(request)).ok());
+  const EngineStats stats = engine->stats();
+  std::array<uint64_t, kOperators> calls{};
+  uint64_t weights = 0;
+  uint64_t nanoseconds = 0;
+  int deepest = -1;
+  for (const OperatorWork& work : engine->work()) {
+    calls[static_cast<size_t>(work.op)] += work.calls;
+    nanoseconds += work.nanoseconds;
+    deepest = std::max(deepest, work.layer);
+    if (work.op == Operator::kAttention) {
+      EXPECT_GT(work.bytes, 0U);
+      EXPECT_GT(work.macs, 0U);
+    } else {
+      weights += work.bytes;
+    }
+  }
+  EXPECT_EQ(deepest, engine->info().layers - 1);
+  EXPECT_EQ(calls[static_cast<size_t>(Operator::kHead)], stats.steps);
+  for (const Operator op : {Operator::kAttentionIn, Operator::kAttention, Operator::kAttentionOut,
+                            Operator::kFfnIn, Operator::kFfnOut}) {
+    EXPECT_EQ(calls[static_cast<size_t>(op)], stats.steps * engine->info().layers);
+  }
+  EXPECT_NEAR(static_cast<double>(weights), static_cast<double>(stats.weight_bytes),
+              0.01 * static_cast<double>(stats.weight_bytes));
+  EXPECT_LE(nanoseconds / 1000, stats.step_us);
+}
+
 TEST_F(RealModel, RefusesBadConfigurations) {
   const auto refused = [](const std::function<void(EngineConfig&)>& change, ErrorCode code,
                           const char* word) {

@@ -199,16 +199,17 @@ LoadedModel load_everything(const EngineConfig& config) {
   out.limits.logit_rows = out.limits.rows;
   out.limits.context = pool.context;
   const BackendRow& backend = find_backend(config.backend);
-  const ModelPlan plan = plan_model(*out.file, out.limits, type,
-                                    {.name = std::string(backend.name), .threads = config.threads},
-                                    backend.scratch_bytes);
+  BackendInfo planned;
+  planned.name = backend.name;
+  planned.threads = config.threads;
+  const ModelPlan plan = plan_model(*out.file, out.limits, type, planned, backend.scratch_bytes);
   out.traffic = step_traffic(plan);
   check_memory(plan, static_cast<uint64_t>(pool.blocks) * plan.kv_block_bytes);
 
   // If the weights fail to load, the future's destructor still waits for the text.
   std::future<Text> text_future =
       std::async(std::launch::async, [&] { return load_text(*out.file); });
-  out.backend = backend.create({config.threads, config.isa});
+  out.backend = std::make_unique<TimedBackend>(backend.create({config.threads, config.isa}));
   out.model = load_model(*out.file, *out.backend, config.progress);
   out.backend->reserve(out.limits);
   out.kv = std::make_unique<KvCache>(*out.backend, out.model->config(), type, pool.blocks);

@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "backend/backend.h"
+#include "backend/timed.h"
 #include "engine/traffic.h"
 #include "format/gguf.h"
 #include "model/kv_cache.h"
@@ -22,7 +22,7 @@ struct LoadedModel {
   std::unique_ptr<Tokenizer> tokenizer;
   std::shared_ptr<const ChatTemplate> chat_template;  // null: template_problem says why
   std::string template_problem;
-  std::unique_ptr<Backend> backend;
+  std::unique_ptr<TimedBackend> backend;
   std::unique_ptr<Model> model;
   std::unique_ptr<KvCache> kv;
   StepLimits limits;

@@ -133,6 +133,29 @@ void render_steps(Text& text, const EngineStats& stats, const RecentSteps& recen
                    stats.step_histogram, static_cast<double>(stats.step_us) / 1e6);
 }
 
+// Where the time of the steps went, all layers together.
+void render_operators(Text& text, const std::vector<OperatorWork>& work) {
+  std::array<OperatorWork, kOperators> sums;
+  for (const OperatorWork& row : work) {
+    OperatorWork& sum = sums[static_cast<size_t>(row.op)];
+    sum.nanoseconds += row.nanoseconds;
+    sum.bytes += row.bytes;
+    sum.macs += row.macs;
+  }
+  const auto family = [&](const char* name, const char* help, const auto& value) {
+    text.head("counter", name, help);
+    for (size_t op = 0; op < kOperators; ++op) {
+      text.row(name, "operator", kOperatorNames[op], value(sums[op]));
+    }
+  };
+  family("serval:operator_seconds_total", "Time of the steps by operator.",
+         [](const OperatorWork& sum) { return static_cast<double>(sum.nanoseconds) / 1e9; });
+  family("serval:operator_read_bytes_total", "Weights, K and V that they read, at least.",
+         [](const OperatorWork& sum) { return sum.bytes; });
+  family("serval:operator_macs_total", "Their multiply-adds.",
+         [](const OperatorWork& sum) { return sum.macs; });
+}
+
 void render_connections(Text& text, const ConnectionCounts& counts) {
   text.one("gauge", "serval:http_connections", "Open connections.", counts.open.load());
   text.one("gauge", "serval:http_streams", "Open event streams.", counts.streams.load());
@@ -198,12 +221,14 @@ RecentSteps measure(std::span<const StepRecord> steps, double bandwidth) {
   return recent;
 }
 
-std::string Metrics::render(const EngineStats& engine, const RecentSteps& recent,
-                            const ConnectionCounts& connections, std::string_view model) const {
+std::string Metrics::render(const EngineStats& engine, const std::vector<OperatorWork>& work,
+                            const RecentSteps& recent, const ConnectionCounts& connections,
+                            std::string_view model) const {
   const std::string labels = fmt::format("model_name=\"{}\"", escaped(model));
   Text text(labels);
   render_engine(text, engine);
   render_steps(text, engine, recent, labels);
+  render_operators(text, work);
   render_connections(text, connections);
 
   text.head("counter", "vllm:request_success_total", "Choices finished, by reason.");

@@ -53,8 +53,9 @@ class Metrics {
   void count_reply(int status);
 
   // Prometheus text format 0.0.4, with vLLM's names where the meaning is the same.
-  std::string render(const EngineStats& engine, const RecentSteps& recent,
-                     const ConnectionCounts& connections, std::string_view model) const;
+  std::string render(const EngineStats& engine, const std::vector<OperatorWork>& work,
+                     const RecentSteps& recent, const ConnectionCounts& connections,
+                     std::string_view model) const;
 
  private:
   static constexpr std::array<int, 19> kStatuses = {

@@ -8,6 +8,10 @@ def test_step_metrics(server):
     assert server.metric("serval:step_seconds_sum") > 0
     assert server.metric("serval:step_read_bytes_total", what="weights") > 0
     assert server.metric("serval:step_read_bytes_per_second") > 1e6
+    seconds = {name: server.metric("serval:operator_seconds_total", operator=name) for name in ("attention", "ffn_in", "head", "sample")}
+    assert min(seconds.values()) > 0 and sum(seconds.values()) < server.metric("serval:step_seconds_sum")
+    assert server.metric("serval:operator_read_bytes_total", operator="head") > server.metric("serval:engine_steps_total") * 1e6
+    assert server.metric("serval:operator_macs_total", operator="ffn_in") > 1e6
     assert server.metric("serval:step_predicted_seconds_total") >= 0
     assert server.metric("vllm:num_preemptions_total") >= 0
 

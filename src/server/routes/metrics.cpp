@@ -17,8 +17,8 @@ void metrics(Service& service, const ExchangePtr& exchange) {
   const Engine& engine = service.engine();
   const RecentSteps recent =
       measure(engine.last_steps(kRecentSteps), service.config().read_bandwidth);
-  response.body = service.metrics().render(engine.stats(), recent, service.connections(),
-                                           service.config().model);
+  response.body = service.metrics().render(engine.stats(), engine.work(), recent,
+                                           service.connections(), service.config().model);
   answer(exchange, std::move(response));
 }
 
