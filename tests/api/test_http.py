@@ -209,6 +209,25 @@ def test_connection_limit(start):
     assert server.metric("serval:http_limit_hits_total", limit="connections") >= 1
 
 
+def test_address_connection_limit(start):
+    """Of one address; another one of this machine still gets in."""
+    server = start("--max-address-connections", 3)
+    held = [server.connect() for _ in range(3)]
+    for connection in held:
+        connection.sendall(GET % b"")
+        assert status_of(connection.recv(4096)) == 200
+    assert status_of(exchange(server, GET % b"")) == 503
+    with socket.create_connection((server.host, server.port), 5, ("127.0.0.2", 0)) as other:
+        other.sendall(GET % b"Connection: close\r\n")
+        assert status_of(read_all(other)) == 200
+    held.pop().close()
+    assert server.eventually(lambda: status_of(exchange(server, GET % b"Connection: close\r\n")) == 200)
+    for connection in held:
+        connection.close()
+    assert server.eventually(lambda: server.call("/livez")[0] == 200)
+    assert server.metric("serval:http_limit_hits_total", limit="address_connections") >= 1
+
+
 def test_time_limits(start):
     server = start("--head-time", 0.5, "--body-time", 0.5, "--idle-time", 0.5)
     begun = time.monotonic()
@@ -354,6 +373,13 @@ def test_other_addresses_with_a_key(start):
     assert server.call("/v1/models", headers=headers)[0] == 200
     assert server.call("/v1/models", headers=headers | {"Host": "192.0.2.7:8080"})[0] == 200
     assert server.call("/v1/models", headers=headers | {"Host": "rebound.example"})[0] == 403
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing; tells which of our addresses the network sees
+        own = probe.getsockname()[0]
+    with socket.create_connection((own, server.port), 5, (own, 0)) as connection:
+        connection.sendall(f"GET /v1/models HTTP/1.1\r\nHost: {own}\r\nAuthorization: Bearer 0123456789abcdef\r\n"
+                           "Connection: close\r\n\r\n".encode())
+        assert status_of(read_all(connection)) == 200
 
 
 # ---- Unix socket, signals

@@ -82,7 +82,7 @@ class AddressTable : public std::enable_shared_from_this<AddressTable> {
     int& count = counts_[address];
     if (count >= most) return nullptr;
     ++count;
-    return {nullptr, [self = shared_from_this(), address](void*) { self->give_back(address); }};
+    return {this, [self = shared_from_this(), address](void*) { self->give_back(address); }};
   }
 
  private:
