@@ -142,6 +142,16 @@ def start():
             one.process.wait()
 
 
+def own_address():
+    """This machine's address as the network sees it; without a network, loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+            return probe.getsockname()[0]
+        except OSError:
+            return "127.0.0.1"
+
+
 def exchange(server, data, timeout=30):
     """Sends raw bytes, returns everything until the server closes."""
     with server.connect(timeout) as connection:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import BINARY, exchange, http_post, model_path, read_all, read_reply, status_of
+from conftest import BINARY, exchange, http_post, model_path, own_address, read_all, read_reply, status_of
 
 GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n%s\r\n"
 
@@ -373,9 +373,7 @@ def test_other_addresses_with_a_key(start):
     assert server.call("/v1/models", headers=headers)[0] == 200
     assert server.call("/v1/models", headers=headers | {"Host": "192.0.2.7:8080"})[0] == 200
     assert server.call("/v1/models", headers=headers | {"Host": "rebound.example"})[0] == 403
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # sends nothing; tells which of our addresses the network sees
-        own = probe.getsockname()[0]
+    own = own_address()
     with socket.create_connection((own, server.port), 5, (own, 0)) as connection:
         connection.sendall(f"GET /v1/models HTTP/1.1\r\nHost: {own}\r\nAuthorization: Bearer 0123456789abcdef\r\n"
                            "Connection: close\r\n\r\n".encode())
