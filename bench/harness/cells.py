@@ -247,16 +247,20 @@ class G13:
         for line in source.sample(leaving, len(leaving) // 2):
             line |= {"label": "leaver", "hang_up_after_s": source.uniform(0.01, context.few(1.5, 0.3))}
         options = ("--max-concurrency", setup.clients, "--output-len", 64)
-        before = server.metrics()
-        report = context.run(server, leaving, *options)
-        settled = self.settle(server)
-        after = server.metrics()
         counter = "vllm:generation_tokens_total" if setup.server == "serval" else "llamacpp:tokens_predicted_total"
-        computed = after[counter] - before[counter]
-        received = sum(len(gaps) + 1 if gaps or ttft else 0 for gaps, ttft in zip(report["itls"], report["ttfts"]))
-        undisturbed = context.run(server, lines, *options)
+
+        def run(requests):
+            """The report, how long it took to settle, and the tokens that were computed but never arrived."""
+            before = server.metrics()[counter]
+            report = context.run(server, requests, *options)
+            settled = self.settle(server)
+            received = sum(len(gaps) + 1 if gaps or ttft else 0 for gaps, ttft in zip(report["itls"], report["ttfts"]))
+            return report, settled, server.metrics()[counter] - before - received
+
+        report, settled, lost = run(leaving)
+        undisturbed, _, without_text = run(lines)  # tokens that are half a character arrive with the next one
         same = [a == b for a, b, gone in zip(undisturbed["generated_texts"], report["generated_texts"], report["hang_ups"]) if not gone]
-        return {"tokens_after_each_hang_up": (computed - received) / max(1, report["hung_up"]), "seconds_to_baseline": settled,
+        return {"tokens_never_read": (lost - without_text) / max(1, report["hung_up"]), "seconds_to_baseline": settled,
                 "survivors": len(same), "survivors_identical": sum(same)} | figures(report)
 
     @staticmethod

@@ -86,8 +86,9 @@ def judge_g13(results, model, _):
     ours = results.ours("G13", model)
     if not ours:
         return
-    after = max(results.every("G13", model, "tokens_after_each_hang_up"))
-    yield row("G13", "<= 1 step computed after each hang-up", f"{after:.2f} tokens each", after <= 1)
+    after = max(results.every("G13", model, "tokens_never_read"))
+    # One token belongs to the step that runs when the client leaves; what is more was begun after that.
+    yield row("G13", "<= 1 step begun after each hang-up", f"{after:.2f} tokens never read, 1 of them of the running step", after - 1 <= 1)
     settled = results.every("G13", model, "seconds_to_baseline")
     yield row("G13", "gauges back to baseline", f"{max((s for s in settled if s is not None), default=0):.2f} s" if None not in settled else "not in 10 s",
               None not in settled)
