@@ -25,6 +25,7 @@ def compare(tmp_path, path, chunks, dtype, *options):
     wanted = oracle.Oracle(path, dtype).logits(chunks, first, first + logits.shape[1])
     result = oracle.compare(wanted, logits, chunks, first)
     print(json.dumps(result))
+    result["kernels"] = report["kernels"]
     assert report["ppl"] == pytest.approx(result["other_ppl"], rel=1e-4)
     return result
 
@@ -48,6 +49,17 @@ def test_cpu_backend_on_64_tokens(real_model, tmp_path, name):
 @pytest.mark.parametrize("name", KL_LIMITS)
 def test_cpu_backend_on_real_text(real_model, tmp_path, name):
     result = compare(tmp_path, real_model(name), TOKENS[name], np.float32)
+    assert result["other_ppl"] == pytest.approx(result["ppl"], rel=0.004)
+    assert result["kl"] <= KL_LIMITS[name]
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("isa", ["avx2", "portable"])
+@pytest.mark.parametrize("name", ["smollm2-135m", "gemma3-270m"])
+def test_every_kernel_set_on_real_text(real_model, tmp_path, monkeypatch, name, isa):
+    monkeypatch.setenv("SERVAL_FORCE_ISA", isa)
+    result = compare(tmp_path, real_model(name), TOKENS[name], np.float32)
+    assert result["kernels"] == isa
     assert result["other_ppl"] == pytest.approx(result["ppl"], rel=0.004)
     assert result["kl"] <= KL_LIMITS[name]
 

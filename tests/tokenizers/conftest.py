@@ -33,6 +33,7 @@ def probe():
         done = subprocess.run([path, *args], input=text.encode(), stdout=subprocess.PIPE, check=True)
         return [json.loads(line) for line in done.stdout.decode().split("\n")[:-1]]
 
+    run.path = path
     return run
 
 

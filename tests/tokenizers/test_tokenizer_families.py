@@ -1,6 +1,8 @@
 """Families without a model at hand: vocabularies derived from real ones or from the test strings, written as
 GGUF, against the same independent implementations."""
 import random
+import re
+import subprocess
 import unicodedata
 
 import gguf
@@ -49,6 +51,27 @@ def test_whole_words_before_merges(encode, model_path, tmp_path):
     reference = oracle.byte_bpe(keys, families.FAMILIES["llama-bpe"], True, ignore_merges=True)
     items = strings.strings(10_000, "whole") + ["a zyxwv qqqq", "12 121", "x zyxwvqqqq"]
     compare(items, encode(path, items), [reference(s) for s in items])
+
+
+LONG = {"letters": "a", "spaces": " ", "words": "a ", "lines": "\n", "digits": "1", "stops": "!", "marks": "e\u0301"}
+
+
+@pytest.mark.parametrize("family", [*sorted(families.FAMILIES), "sentencepiece", "gemma4"])
+def test_a_mebibyte_takes_a_second(family, probe, model_path, tmp_path):
+    """However long a word becomes: time grows with the text, or nearly so. On a machine of today it is a third of these limits."""
+    if family in ("sentencepiece", "gemma4"):
+        keys = base(oracle.read(model_path("gemma3-270m")))
+        if family == "gemma4":
+            keys |= {"tokenizer.ggml.model": "gemma4", "tokenizer.ggml.merges": ["a a", "aa aa", "aaaa aaaa", "▁ ▁", "▁▁ ▁▁"]}
+    else:
+        keys = base(oracle.read(model_path("smollm2-135m"))) | {"tokenizer.ggml.pre": family}
+    path = write(tmp_path / "m.gguf", keys)
+    for name, unit in LONG.items():
+        text = tmp_path / name
+        text.write_text(unit * (2**20 // len(unit.encode())))
+        done = subprocess.run([probe.path, path, "--time", text], capture_output=True, text=True, check=True)
+        best = min(float(s) for s in re.findall(r"tokens, (\S+) s", done.stdout))
+        assert best < (1 if name == "letters" else 2), f"{name}: {best} s"
 
 
 @pytest.mark.parametrize("prefix", [True, False])

@@ -19,6 +19,11 @@ def split_stages(patterns):
 
 
 def byte_bpe(keys, patterns, special, ignore_merges=False):
+    tok = byte_bpe_tokenizer(keys, patterns, special, ignore_merges)
+    return lambda text: tok.encode(text, add_special_tokens=False).ids
+
+
+def byte_bpe_tokenizer(keys, patterns, special, ignore_merges=False):
     """`special`: whether control tokens are recognised in the text."""
     tokens, types = keys["tokenizer.ggml.tokens"], keys["tokenizer.ggml.token_type"]
     merges = [tuple(m.split(" ")) for m in keys["tokenizer.ggml.merges"]]
@@ -28,7 +33,7 @@ def byte_bpe(keys, patterns, special, ignore_merges=False):
     tok = tokenizers.Tokenizer(models.BPE(vocab, merges, ignore_merges=ignore_merges))
     tok.pre_tokenizer = Sequence(split_stages(patterns) + [ByteLevel(add_prefix_space=False, use_regex=False)])
     add_special(tok, tokens, types, special)
-    return lambda text: tok.encode(text, add_special_tokens=False).ids
+    return tok
 
 
 def add_special(tok, tokens, types, special):
