@@ -25,10 +25,11 @@ std::vector<std::string> merged_environment(
     const std::vector<std::pair<std::string, std::string>>& extra) {
   std::vector<std::string> merged;
   for (char** entry = ::environ; *entry != nullptr; ++entry) {
-    const std::string text = *entry;
+    const std::string_view text = *entry;
+    const std::string_view own = text.substr(0, text.find('='));
     bool replaced = false;
-    for (const auto& [name, value] : extra) replaced |= text.starts_with(name + "=");
-    if (!replaced) merged.push_back(text);
+    for (const auto& [name, value] : extra) replaced |= own == name;
+    if (!replaced) merged.emplace_back(text);
   }
   for (const auto& [name, value] : extra) merged.push_back(name + "=" + value);
   return merged;
@@ -36,6 +37,7 @@ std::vector<std::string> merged_environment(
 
 std::vector<char*> pointers(const std::vector<std::string>& texts) {
   std::vector<char*> out;
+  out.reserve(texts.size() + 1);
   for (const std::string& text : texts) out.push_back(const_cast<char*>(text.c_str()));
   out.push_back(nullptr);
   return out;

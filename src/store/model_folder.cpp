@@ -131,7 +131,7 @@ std::vector<std::string> ModelFolder::unfinished() const {
 }
 
 std::string ModelFolder::create(std::string_view id) const {
-  const std::string path = folder(id);
+  std::string path = folder(id);
   std::error_code error;
   fs::create_directories(path, error);
   if (!error && ::access(path.c_str(), W_OK | X_OK) != 0) {
