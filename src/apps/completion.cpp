@@ -153,6 +153,7 @@ std::string zsh_script(const std::vector<CommandRow>& rows) {
 std::string fish_script(const std::vector<CommandRow>& rows) {
   std::string text = "# fish completion for serval; use: serval completion fish | source\n";
   std::vector<std::string> names;
+  names.reserve(rows.size());
   for (const CommandRow& row : rows) names.push_back(row.name);
   text += "complete -c serval -n __fish_use_subcommand -f\n";
   for (const CommandRow& row : rows) {

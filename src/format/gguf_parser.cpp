@@ -195,7 +195,7 @@ void GgufParser::read_scalar(GgufType type, GgufValue& value) {
     case GgufType::kUint64:
       return set_unsigned(in_.read<uint64_t>(kWhat));
     case GgufType::kInt8:
-      value.i = in_.read<int8_t>(kWhat);
+      value.i = static_cast<int64_t>(in_.read<int8_t>(kWhat));
       return;
     case GgufType::kInt16:
       value.i = in_.read<int16_t>(kWhat);
