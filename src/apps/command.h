@@ -49,6 +49,8 @@ Action define_perplexity(CLI::App& app);
 Action define_bench(CLI::App& app);
 Action define_quantize(CLI::App& app);
 Action define_doctor(CLI::App& app);
+Action define_top(CLI::App& app);
+Action define_trace(CLI::App& app);
 Action define_completion(CLI::App& app);
 
 }  // namespace serval

@@ -1,5 +1,6 @@
 #include "apps/environment.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "serval/error.h"
@@ -57,6 +58,19 @@ bool uses_proxy() {
 }
 
 bool no_color() { return !variable("NO_COLOR").empty() || variable("TERM") == "dumb"; }
+
+bool speaks_utf8() {
+  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    std::string value = variable(name);
+    if (value.empty()) continue;
+    std::transform(value.begin(), value.end(), value.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+    return value.find("utf-8") != std::string::npos || value.find("utf8") != std::string::npos;
+  }
+  return false;
+}
+
+bool on_linux_console() { return variable("TERM") == "linux"; }
 
 std::string forced_isa() { return variable("SERVAL_FORCE_ISA"); }
 

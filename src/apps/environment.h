@@ -16,6 +16,8 @@ std::string hub_address();
 // True when a proxy variable applies to https.
 bool uses_proxy();
 bool no_color();                    // NO_COLOR is set and not empty, or TERM=dumb
+bool speaks_utf8();                 // LC_ALL, else LC_CTYPE, else LANG
+bool on_linux_console();            // TERM=linux
 std::string forced_isa();           // SERVAL_FORCE_ISA
 std::string environment_api_key();  // SERVAL_API_KEY
 

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 COMMANDS = ["run", "pull", "list", "rm", "inspect", "tokenize", "template", "perplexity", "bench", "quantize",
-            "doctor", "completion"]
+            "doctor", "completion", "top", "trace"]
 
 
 def test_no_command_shows_the_overview(serval):

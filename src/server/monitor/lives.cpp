@@ -180,6 +180,9 @@ bool Lives::add_span(Life& l, const StepRecord& step, const StepSpan& span) {
   }
   touch(l);
   l.seen_us = std::max(l.seen_us, step.end_us);
+  // Its own rows are no others', and what came before its first token delayed no later one.
+  if (span.kind == SpanKind::kPrefill) l.prompt_rows_before = prompt_rows_;
+  if (span.kind == SpanKind::kRecomputed) l.prompt_rows_before += span.rows;
   if (span.kind == SpanKind::kRecomputed && !l.was_preempted) {
     l.was_preempted = true;
     if (!ended(l.stage)) ++l.evictions;
