@@ -210,7 +210,8 @@ class G9:
         if setup.server == "serval":  # touch the whole KV pool, which is not the streams' memory: prompts that fill it once over
             fill = [{"prompt": text_of_tokens(server, 1000, i)} for i in range(round(1.15 * setup.clients * 128 / 1000))]
             context.run(server, fill, "--max-concurrency", 4, "--output-len", 1)
-        context.run(server, [{"prompt": prompts.text(45, 9)}], "--output-len", 8)  # warm
+        # Warm; with 64 at once, so that a step's memory (64 rows of logits) is not taken for the streams'.
+        context.run(server, [{"prompt": prompts.text(45, -i)} for i in range(64)], "--max-concurrency", 64, "--output-len", 8)
         base, peak, done = server.resident_kib(), [0], threading.Event()
 
         def watch():
