@@ -35,7 +35,9 @@ scripts/setup.sh --yes build test || stop "packages could not be installed"
 [[ -x .venv/bin/python ]] || python3 -m venv .venv || stop "no Python virtual environment"
 .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.txt ||
   stop "the Python test packages could not be installed"
-(cd tests/clients/node && npm ci --ignore-scripts --silent) || stop "the Node test packages could not be installed"
+for folder in tests/clients/node tests/web; do
+  (cd "$folder" && npm ci --ignore-scripts --silent) || stop "the Node test packages of $folder could not be installed"
+done
 fetch=()
 $large && fetch=(--large)
 .venv/bin/python scripts/fetch_test_models.py "${fetch[@]}" || stop "the test models could not be fetched"

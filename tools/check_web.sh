@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-git ls-files -co --exclude-standard web ':!web/dist' | while read -r file; do [[ ! -f $file ]] || echo "$file"; done | tar -cT - | tar -xC "$copy"
+git ls-files -co --exclude-standard web docs/reference/monitor.schema.json ':!web/dist' | while read -r file; do [[ ! -f $file ]] || echo "$file"; done | tar -cT - | tar -xC "$copy"
 (cd "$copy/web" && npm ci --ignore-scripts --no-audit --no-fund --silent && npm run build --silent >/dev/null)
 if ! diff -rq "$copy/web/dist" web/dist; then
   echo "check_web.sh: web/dist is not what web/src builds; run npm ci --ignore-scripts && npm run build in web/ and commit dist/" >&2

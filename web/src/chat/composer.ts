@@ -68,6 +68,11 @@ export class Composer {
     this.resize();
   }
 
+  keepDraftsFor(conversation: string): void {
+    this.conversation = conversation;
+    this.changed();
+  }
+
   setBusy(busy: boolean): void {
     this.busy = busy;
     const label = busy ? t.stop : t.send;

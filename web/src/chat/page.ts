@@ -15,6 +15,7 @@ import { MessageTree } from './tree';
 const kNearBottom = 120; // pixels: closer than that, the view follows the text
 const kNearlyFull = 0.9;
 const kTitle = 60; // characters
+const kNew = 'new'; // whose drafts survive a reload, although it has no id yet
 
 // Markdown comes after the first paint; an answer waits for it, typing does not.
 const markdown = () => import('./stream_view');
@@ -155,7 +156,7 @@ export class ChatPage {
     this.node.classList.remove('menu-open');
     this.title.textContent = this.conversation.title || t.untitled;
     document.title = `${this.title.textContent} · Serval`;
-    this.composer.open(this.conversation.id);
+    this.composer.open(this.tree.all().length > 0 ? this.conversation.id : kNew);
     this.showMessages();
     this.toEnd();
     this.composer.focus();
@@ -217,15 +218,19 @@ export class ChatPage {
 
   // Under the parent of an edited message, or at the end of what is shown.
   private async send(text: string, attachments: Attachment[], parent = this.lastShown()): Promise<void> {
-    if (this.run) return;
     const { conversation, tree } = this;
+    if (this.run) {
+      this.composer.prefill(text); // later: an answer is under way
+      return;
+    }
     const message: Message = {
       id: newId(), conversation: conversation.id, parent, role: 'user', text, created: Date.now(), state: 'done',
       ...(attachments.length > 0 ? { attachments } : {}),
     };
     tree.add(message);
     conversation.title ||= (text || attachments[0].name).replace(/\s+/g, ' ').slice(0, kTitle);
-    await this.keep(message);
+    await this.keep(conversation, message);
+    this.composer.keepDraftsFor(conversation.id);
     localStorage.setItem('serval.open', conversation.id);
     void this.sidebar.refresh(conversation.id);
     void navigator.storage?.persist?.().catch(() => false);
@@ -251,7 +256,7 @@ export class ChatPage {
     const run = new Run(this.store, conversation, tree, message, new StreamView(() => this.follow(conversation)));
     tree.add(message);
     this.runs.set(conversation.id, run);
-    await this.keep(message);
+    await this.keep(conversation, message);
     if (conversation === this.conversation) {
       this.title.textContent = conversation.title;
       this.showMessages();
@@ -292,8 +297,7 @@ export class ChatPage {
   }
 
   // Saves a message and makes it the end of the shown path. What cannot be saved stays on the page.
-  private async keep(message: Message): Promise<void> {
-    const { conversation } = this;
+  private async keep(conversation: Conversation, message: Message): Promise<void> {
     conversation.leaf = message.id;
     conversation.updated = Date.now();
     await this.store.save(conversation, message).then(() => this.onSaved(null), (error) => this.onSaved(error));

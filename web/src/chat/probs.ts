@@ -77,7 +77,7 @@ function fill(root: HTMLElement, scored: Scored[], branch: (prefix: string) => v
       node.classList.toggle('current', at === i);
     });
     const before = scored.slice(0, i).map((entry) => entry.token).join('');
-    card.replaceChildren(el('h4', {}, t.probs.here), alternatives(scored[i], (token) => branch(before + token)));
+    card.replaceChildren(el('h2', {}, t.probs.here), alternatives(scored[i], (token) => branch(before + token)));
   };
   line.addEventListener('keydown', (event) => {
     const at = nodes.indexOf(document.activeElement as HTMLSpanElement);

@@ -36,6 +36,10 @@ export class Run {
     const path = this.tree.path(message.parent);
     const prefix = message.text;
     if (prefix) this.view.append(prefix);
+    // A page that goes away breaks its requests off before it is told so: that is no fault of the server.
+    let leaving = false;
+    const onLeave = () => (leaving = true);
+    window.addEventListener('beforeunload', onLeave);
     try {
       const reason = await generate(this.conversation, path, prefix, {
         progress: (percent) => this.events?.progress(percent),
@@ -49,11 +53,12 @@ export class Run {
     } catch (error) {
       if (this.controller.signal.aborted) {
         message.state = 'stopped';
-      } else {
+      } else if (!leaving) {
         message.state = 'failed';
         message.error = plainWords(error instanceof Error ? error : new ApiError(0, String(error)));
       }
     }
+    window.removeEventListener('beforeunload', onLeave);
     this.view.finish();
     await this.save();
   }

@@ -1,0 +1,131 @@
+// axe-core on every state of both pages, and a run with the keyboard alone.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, before, test } from 'node:test';
+import { answered, openChat, send, startBrowser, startServer, watch } from './harness.mjs';
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+let browser, server;
+before(async () => {
+  browser = await startBrowser();
+  server = await startServer();
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+async function violations(page) {
+  await page.evaluate(axe);
+  const result = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
+  return result.violations.flatMap((v) => v.nodes.map((node) => `${v.id} (${v.impact}): ${node.target.join(' ')} ${node.failureSummary?.split('\n')[1] ?? ''}`));
+}
+
+// The policy also binds what the test would inject; axe itself needs evaluation.
+const quiet = (options) => browser.newContext({ bypassCSP: true, locale: 'en-US', reducedMotion: 'reduce', ...options });
+
+for (const colorScheme of ['light', 'dark']) {
+  test(`axe finds nothing: chat, ${colorScheme}`, async () => {
+    const context = await quiet({ colorScheme });
+    const page = await openChat(context, server.url);
+    await page.waitForSelector('.chip:not(:empty)');
+    assert.deepEqual(await violations(page), [], 'empty');
+    await page.evaluate(() => localStorage.setItem('serval.last', JSON.stringify({ system: '', sampling: { temperature: 0, max_tokens: 120 } })));
+    await page.reload();
+    await page.waitForSelector('.chip:not(:empty)');
+    await send(page, 'Write a short Python function, then a list of three animals.');
+    await page.waitForSelector('.message.assistant .markdown .block');
+    assert.deepEqual(await violations(page), [], 'streaming');
+    await answered(page);
+    await page.getByRole('button', { name: 'Answer again' }).click();
+    await answered(page);
+    assert.deepEqual(await violations(page), [], 'conversation');
+    await page.getByRole('button', { name: 'Token probabilities' }).click();
+    await page.waitForSelector('.alternatives');
+    assert.deepEqual(await violations(page), [], 'probabilities');
+    await page.click('#open-settings');
+    assert.deepEqual(await violations(page), [], 'settings');
+    await page.keyboard.press('Escape');
+    await page.setViewportSize({ width: 320, height: 640 });
+    await page.click('#toggle-menu');
+    assert.deepEqual(await violations(page), [], 'phone menu');
+    await context.close();
+  });
+
+  test(`axe finds nothing: monitor, ${colorScheme}`, async () => {
+    const context = await quiet({ colorScheme });
+    const chat = await openChat(context, server.url);
+    await send(chat, 'Count to ten.');
+    await answered(chat);
+    const page = await context.newPage();
+    await page.goto(`${server.url}/monitor`);
+    await page.waitForSelector('.requests tbody tr');
+    await page.waitForSelector('.uplot');
+    assert.deepEqual(await violations(page), [], 'live');
+    await page.keyboard.press('t');
+    await page.waitForSelector('.panel-twin table');
+    assert.deepEqual(await violations(page), [], 'tables');
+    for (const tab of ['plan', 'doctor']) {
+      await page.click(`#tab-${tab}`);
+      await page.waitForTimeout(300);
+      assert.deepEqual(await violations(page), [], tab);
+    }
+    await page.locator('.requests [data-act="open"]').first().click();
+    await page.waitForSelector('dialog .story');
+    assert.deepEqual(await violations(page), [], 'request');
+    await page.keyboard.press('Escape');
+    await page.setViewportSize({ width: 320, height: 640 });
+    assert.deepEqual(await violations(page), [], 'phone');
+    await context.close();
+  });
+}
+
+test('the keyboard alone: send, stop, edit, branch, search, monitor, back', async () => {
+  const context = await browser.newContext({ locale: 'en-US' });
+  const faults = await watch(context);
+  const page = await openChat(context, server.url);
+  const keys = async (...names) => { for (const name of names) await page.keyboard.press(name); };
+  const tabTo = async (name) => {
+    for (let i = 0; i < 60; i++) {
+      const label = await page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent ?? '');
+      if (label.trim().startsWith(name)) return;
+      await page.keyboard.press('Tab');
+    }
+    assert.fail(`no way to ${name} with Tab`);
+  };
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'message-box');
+  await page.keyboard.type('Tell me a very long story.');
+  await keys('Enter');
+  await page.waitForSelector('.message.assistant .block');
+  await keys('Escape');
+  await answered(page, 5000);
+  await keys('ArrowUp');
+  await page.keyboard.press('Control+a');
+  await page.keyboard.type('Say yes.');
+  await keys('Enter');
+  await page.waitForSelector('.branches');
+  await keys('Escape');
+  await answered(page, 10_000);
+  await tabTo('Previous version');
+  await keys('Enter');
+  await page.waitForFunction(() => document.querySelector('.own')?.textContent.startsWith('Tell'));
+  await keys('Control+k');
+  await page.keyboard.type('yes');
+  await page.waitForFunction(() => document.querySelectorAll('.conversations li').length === 1);
+  await keys('Tab', 'Enter');
+  await page.waitForFunction(() => document.activeElement?.id === 'message-box');
+  await page.keyboard.press('Shift+Tab');
+  await keys('?');
+  await page.waitForSelector('dialog .keys');
+  await keys('Escape');
+  await page.waitForSelector('dialog', { state: 'detached' });
+  await keys('g', 'm');
+  await page.waitForSelector('.monitor');
+  await keys('t');
+  await page.waitForSelector('.panel-twin table');
+  await keys('t', 'g', 'c');
+  await page.waitForSelector('#message-box');
+  assert.deepEqual(faults, []);
+  await context.close();
+});

@@ -1,0 +1,120 @@
+// What goes wrong: keys, a server that dies, a full disk, tabs that are killed.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { answered, openChat, send, startBrowser, startProfile, startServer, watch } from './harness.mjs';
+
+const kKills = Number(process.env.SERVAL_WEB_KILLS ?? 4);
+
+let browser, context, faults;
+before(async () => (browser = await startBrowser()));
+after(async () => browser?.close());
+beforeEach(async () => {
+  context = await browser.newContext({ locale: 'en-US' });
+  faults = await watch(context);
+});
+afterEach(async () => {
+  await context.close();
+  assert.deepEqual(faults, []);
+});
+
+const limit = (page, tokens) => page.evaluate((max_tokens) =>
+  localStorage.setItem('serval.last', JSON.stringify({ system: '', sampling: { temperature: 0, max_tokens } })), tokens)
+  .then(() => page.reload()).then(() => page.waitForSelector('#message-box'));
+
+test('a server with keys asks for one, and again for a wrong one', async () => {
+  const server = await startServer([], { env: { SERVAL_API_KEY: 'open-sesame' } });
+  try {
+    const page = await openChat(context, server.url);
+    await page.waitForSelector('dialog #key-input');
+    await page.fill('#key-input', 'wrong');
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('dialog:has-text("not accepted")');
+    await page.fill('#key-input', 'open-sesame');
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('.chip:has-text("smollm2")');
+    await limit(page, 8);
+    await send(page, 'Hello');
+    await answered(page);
+    assert.ok((await page.locator('.message.assistant .markdown').innerText()).length > 0);
+    assert.ok(!page.url().includes('sesame'));
+    assert.equal(await page.evaluate(() => JSON.stringify(localStorage).includes('sesame')), false);
+  } finally {
+    await server.stop();
+  }
+});
+
+test('a server that dies in the middle: the answer so far stays, plain words, and no message is lost', async () => {
+  const server = await startServer();
+  const page = await openChat(context, server.url);
+  await limit(page, 3000);
+  await send(page, 'Write a long story.');
+  await page.waitForFunction(() => (document.querySelector('.message.assistant .markdown')?.textContent.length ?? 0) > 60);
+  await server.stop();
+  const answer = await answered(page, 5000);
+  assert.match(await answer.locator('.note').innerText(), /connection to the server was lost/);
+  assert.ok((await answer.locator('.markdown').innerText()).length > 20);
+  await send(page, 'Are you there?');
+  await answered(page, 5000);
+  assert.match(await page.locator('.message.assistant .note').last().innerText(), /does not answer/);
+  assert.deepEqual(await page.locator('.own').allTextContents(), ['Write a long story.', 'Are you there?']);
+});
+
+test('a full quota: a plain message, nothing older is lost, the page goes on', async () => {
+  const server = await startServer();
+  try {
+    const page = await openChat(context, server.url);
+    await limit(page, 8);
+    await send(page, 'Before it was full.');
+    await answered(page);
+    const session = await context.newCDPSession(page);
+    const { usage } = await session.send('Storage.getUsageAndQuota', { origin: server.url });
+    await session.send('Storage.overrideQuotaForOrigin', { origin: server.url, quotaSize: usage + 1000 });
+    await send(page, 'x'.repeat(200_000));
+    await page.waitForSelector('.banner:has-text("no room left")');
+    await answered(page);
+    await session.send('Storage.overrideQuotaForOrigin', { origin: server.url });
+    await page.reload();
+    await page.waitForSelector('.own');
+    assert.equal((await page.locator('.own').allTextContents())[0], 'Before it was full.');
+  } finally {
+    await server.stop();
+  }
+});
+
+test(`${kKills} tabs killed at random moments: every message sent is still there`, { timeout: 60_000 + kKills * 6000 }, async () => {
+  const server = await startServer();
+  const profile = await startProfile();
+  let page = profile.pages()[0];
+  try {
+    await page.goto(server.url);
+    await page.waitForSelector('#message-box');
+    await limit(page, 400);
+    const sent = [];
+    for (let i = 0; i < kKills; i++) {
+      await page.click('#new-chat');
+      const text = `Message number ${i}, tell me about it.`;
+      await send(page, text);
+      // Sent means: it stands in the conversation.
+      await page.waitForSelector('.own');
+      sent.push(text);
+      await page.waitForTimeout(Math.random() * 1500);
+      const session = await profile.newCDPSession(page);
+      await session.send('Page.crash').catch(() => undefined);
+      const next = await profile.newPage();
+      await page.close({ runBeforeUnload: false }).catch(() => undefined);
+      page = next;
+      await page.goto(server.url);
+      await page.waitForSelector('.own');
+      assert.equal((await page.locator('.own').allTextContents()).at(-1), text);
+    }
+    const stored = await page.evaluate(() => new Promise((resolve) => {
+      indexedDB.open('serval').onsuccess = (event) => {
+        event.target.result.transaction('messages').objectStore('messages').getAll().onsuccess = (all) => resolve(all.target.result);
+      };
+    }));
+    assert.deepEqual(stored.filter((m) => m.role === 'user').map((m) => m.text).sort(), sent.sort());
+  } finally {
+    await profile.close();
+    await server.stop();
+  }
+});

@@ -1,1 +1,0 @@
-import{i as e}from"./dom-CRxOMy_0.js";var t=class{toChat;node=e(`main`,{},e(`h1`,{},`Monitor`));constructor(e){this.toChat=e}shown(){}hidden(){}};export{t as MonitorPage};

@@ -1,0 +1,245 @@
+// Made by make_types.mjs from docs/reference/monitor.schema.json, which says what each member means.
+
+export type Ms = number;
+
+export type State = "waiting" | "loading" | "prefill" | "decode" | "paused" | "preempted" | "stop" | "length" | "context_full" | "cancelled" | "failed";
+
+export type Quantiles = [number | null, number | null];
+
+export type Hello = {
+  v: 1;
+  server: {
+    version: string;
+    commit?: string;
+    instance: string;
+    up_ms: number;
+  };
+  t_ms: Ms;
+  unix_ms: number;
+  machine: {
+    isa: string;
+    cores: number;
+    limit_gbs: number | null;
+    limit_gmacs: number | null;
+    measured_at: number | null;
+  };
+  model: {
+    id: string;
+    layers: number;
+    ctx: number;
+    type: string;
+    parameters: number;
+    weight_bytes: number;
+  };
+  kv: {
+    blocks: number;
+    block_tokens: number;
+    block_bytes: number;
+    tiers: ("memory" | "disk")[];
+  };
+  target: {
+    itl_ms: number;
+  };
+  hz: number;
+  power: string;
+};
+
+export type Frame = {
+  seq: number;
+  t_ms: Ms;
+  tok: {
+    dec: number;
+    pre: number;
+    rec: number;
+    spec: number;
+  };
+  roof: {
+    gbs: number;
+    gmacs: number;
+    busy: number;
+    bound: "idle" | "memory" | "compute" | "unknown";
+  };
+  q: {
+    run: number;
+    wait: number;
+    preempted: number;
+  };
+  lat: {
+    ttft: Quantiles;
+    itl: Quantiles;
+  };
+  kv: {
+    free: number;
+    live: number;
+    shared: number;
+    cached: number;
+    pinned: number;
+    disk: number;
+  };
+  total: {
+    steps: number;
+    dec: number;
+    prompt: number;
+    cached: number;
+    us: number;
+    pred_us: number;
+    bytes: number;
+  };
+  power_w?: number;
+  lost: number;
+};
+
+export type Steps = {
+  first: number;
+  t: (number)[];
+  us: (number)[];
+  pred: (number)[];
+  bytes: (number)[];
+  macs: (number)[];
+  run: (number)[];
+  wait: (number)[];
+  evict: (number)[];
+  n: (number)[];
+  rows: (number)[];
+};
+
+export type Kvmap = {
+  t_ms: Ms;
+  blocks: number;
+  bin: number;
+  runs: (number)[];
+  counts: (number)[];
+};
+
+export type Reqs = {
+  rows: ([number, number, State, number, number, number, number, number | null, number | null, number | null, number, [Ms | null, Ms | null, Ms | null, Ms | null, Ms | null]])[];
+};
+
+export type Keys = {
+  rows: ({
+    key: number;
+    label: string;
+    run: number;
+    wait: number;
+    share: number;
+    served: number;
+    deficit: number;
+    wait50: number | null;
+    wait99: number | null;
+  })[];
+};
+
+export type Snapshot = {
+  hello: Hello;
+  frame: Frame;
+  steps: Steps;
+  kvmap: Kvmap;
+  reqs: Reqs;
+  keys: Keys;
+};
+
+export type History = {
+  step_s: 1 | 10;
+  t_ms: Ms;
+  n: number;
+  mean: {
+    dec: (number | null)[];
+    pre: (number | null)[];
+    busy: (number | null)[];
+    gbs: (number | null)[];
+    gmacs: (number | null)[];
+    run: (number | null)[];
+    wait: (number | null)[];
+    kv: (number | null)[];
+    power_w: (number | null)[];
+  };
+  min?: {
+    dec: (number | null)[];
+    pre: (number | null)[];
+    busy: (number | null)[];
+    gbs: (number | null)[];
+    gmacs: (number | null)[];
+    run: (number | null)[];
+    wait: (number | null)[];
+    kv: (number | null)[];
+    power_w: (number | null)[];
+  };
+  max?: {
+    dec: (number | null)[];
+    pre: (number | null)[];
+    busy: (number | null)[];
+    gbs: (number | null)[];
+    gmacs: (number | null)[];
+    run: (number | null)[];
+    wait: (number | null)[];
+    kv: (number | null)[];
+    power_w: (number | null)[];
+  };
+  lat: {
+    ttft50: (number | null)[];
+    ttft99: (number | null)[];
+    itl50: (number | null)[];
+    itl99: (number | null)[];
+  };
+  evict: (number)[];
+};
+
+export type Prefixes = {
+  t_ms: Ms;
+  block_tokens: number;
+  block_bytes: number;
+  blocks: number;
+  left_out: number;
+  nodes: ({
+    id: number;
+    parent: number;
+    hash: string;
+    key: number;
+    tokens: number;
+    depth: number;
+    bytes: number;
+    hits: number;
+    used_ms: Ms;
+    held: number;
+  })[];
+};
+
+export type Request = {
+  row: [number, number, State, number, number, number, number, number | null, number | null, number | null, number, [Ms | null, Ms | null, Ms | null, Ms | null, Ms | null]];
+  label: string;
+  spans: ([Ms, number, number, number, number])[];
+  gaps: ([Ms, number, "step" | "paused" | "preempted", number])[];
+  late_ms: number;
+  late: number;
+  wait: {
+    ahead: number;
+    evictions: number;
+  };
+  complete: boolean;
+};
+
+export type Event = {
+  event: "hello";
+  data: Hello;
+  at_ms?: number;
+} | {
+  event: "frame";
+  data: Frame;
+  at_ms?: number;
+} | {
+  event: "steps";
+  data: Steps;
+  at_ms?: number;
+} | {
+  event: "kvmap";
+  data: Kvmap;
+  at_ms?: number;
+} | {
+  event: "reqs";
+  data: Reqs;
+  at_ms?: number;
+} | {
+  event: "keys";
+  data: Keys;
+  at_ms?: number;
+};

@@ -1,0 +1,57 @@
+// The monitor's texts, beside its code: they load with it.
+import { language } from '../i18n';
+import { de } from './texts_de';
+
+export const en = {
+  title: 'Monitor',
+  live: 'live', connecting: 'connecting …', paused: 'paused',
+  broken: (why: string) => `The server does not answer; trying again. ${why}`,
+  pause: 'Pause', resume: 'Resume', saveTrace: 'Save trace', up: (time: string) => `up ${time}`,
+  asTable: (title: string) => `${title} as a table`,
+  goal: 'target', spans: { '30': '30 s', '300': '5 min', '3600': '1 h' } as Record<string, string>,
+  span: 'Time shown',
+  decode: 'Decode', prefill: 'Prefill', memory: 'Memory', compute: 'Compute', power: 'Power', queue: 'Requests',
+  perSecond: 'tokens/s', ofLimit: (limit: string) => `of ${limit}`, noLimit: 'limit not measured',
+  bound: { idle: 'idle', memory: 'limited by memory', compute: 'limited by compute', unknown: 'limits not measured' } as Record<string, string>,
+  noPower: 'not available', running: 'running', waiting: (n: number) => `${n} waiting`,
+  ttft: 'First token', itl: 'Between tokens', p50: 'median', p99: '99 of 100 within', lastMinute: 'last minute',
+  steps: 'Steps of the engine', stepsHint: 'each bar is one step, its parts are requests; drag to zoom, click for details, arrows move',
+  follow: 'Follow', step: 'Step', begin: 'Begin', duration: 'Duration', predicted: 'Predicted', rows: 'Rows', read: 'Read', work: 'Work', why: 'Requests',
+  kinds: ['prefill', 'decode', 'recomputed', 'speculative'],
+  stepOf: (n: string) => `Step ${n}`, late: (n: string, p: string) => `${n} ms, ${p} ms predicted`,
+  throughput: 'Throughput', latency: 'Latency', target: (ms: string) => `target between tokens: ${ms} ms`,
+  model: 'Predicted and real step time', error: (v: string) => `off by ${v} % on average`, real: 'real', time: 'Time', seconds: 's',
+  kv: 'KV cache', kvOf: (used: string, all: string) => `${used} of ${all} blocks in use`, blockTokens: (n: number) => `${n} tokens each`,
+  blocks: ['free', 'in use', 'shared', 'cached', 'pinned', 'being filled', 'cached, also on disk'], state: 'State', count: 'Blocks', share: 'Share',
+  keys: 'Queue and shares', key: 'Key', run: 'Running', wait: 'Waiting', deficit: 'Owed rows', wait50: 'Wait, median', wait99: 'Wait, p99', noKeys: 'No key has asked for anything yet.',
+  requests: 'Requests', noRequests: 'No request yet. Ask something in the chat, and it appears here.',
+  id: 'Request', prompt: 'Prompt', cached: 'Cached', out: 'Out', gap: 'Gap p99', total: 'Total', course: 'Course', details: (id: number) => `Details of request ${id}`,
+  cancel: (id: number) => `Cancel request ${id}`, cancelAsk: (id: number) => `Cancel request ${id}? Its client gets what there is so far.`, cancelled: 'Cancelled.',
+  sort: 'Sort by', sorts: { new: 'Newest', total: 'Slowest', ttft: 'First token', gap: 'Gap' } as Record<string, string>,
+  states: { waiting: 'W waiting', loading: 'L loading', prefill: 'P prefill', decode: 'D decode', paused: 'H paused', preempted: 'E preempted', stop: '✓ done', length: '✓ length', context_full: '✓ context full', cancelled: '× cancelled', failed: '! failed' } as Record<string, string>,
+  story: {
+    reason: 'Why', otherRows: 'Prompt rows of others',
+    title: (id: number) => `Request ${id}`,
+    queued: (ms: string, ahead: number) => `Waited ${ms} in the queue${ahead > 0 ? `, while ${ahead} others began` : ''}.`,
+    computed: (ms: string, tokens: string, cached: string) => `The prompt took ${ms}: ${tokens} tokens computed, ${cached} found in the cache.`,
+    decoded: (tokens: string, ms: string, rate: string) => `${tokens} tokens in ${ms}, ${rate} a second.`,
+    late: (n: number, ms: string) => `${n} gaps between tokens were longer than the target of ${ms}.`,
+    longest: (ms: string, why: string) => `The longest gap was ${ms}: ${why}.`,
+    whys: { step: 'the step was long', paused: 'its client was not reading', preempted: 'its memory was given to an older request' } as Record<string, string>,
+    others: (rows: string) => `${rows} prompt rows of others were computed in it`,
+    evicted: (n: number) => `Its memory was taken ${n} times and computed again.`,
+    partly: 'Its beginning is no longer known.', still: 'It is still running.',
+    phases: ['queue', 'prompt', 'answer'], span: 'Part', gaps: 'Longest gaps',
+  },
+  tabs: { prefixes: 'Prefix tree', plan: 'Model and plan', doctor: 'Doctor' } as Record<string, string>,
+  tabList: 'More',
+  prefix: { hash: 'Prefix', tokens: 'Tokens', hits: 'Hits', used: 'Last use', bytes: 'Size', held: 'In use', none: 'No prompt is cached yet.', ago: (s: string) => `${s} ago`, left: (n: string) => `${n} smaller ones are not shown.` },
+  plan: { name: 'What', value: 'Value', model: 'Model', architecture: 'Architecture', parameters: 'Parameters', layers: 'Layers', context: 'Context', kernels: 'Kernels', backend: 'Backend', threads: 'Threads', weights: 'Weights', kvBytes: 'KV cache', workspace: 'Workspace', version: 'Version', file: 'File', batch: 'Sequences at once' },
+  doctor: {
+    ok: 'ok', warn: 'look here', bandwidth: 'Memory bandwidth of this machine', macs: 'Compute of this machine', power: 'Power meter', used: 'Share of the limit reached', model: 'Cost model',
+    cacheHit: 'Prompt tokens found in the cache', preempt: 'Preemptions since the start', notes: 'Notes of the server', lost: 'Frames this page missed', noLimit: 'not measured: start the server with --read-bandwidth, see serval doctor',
+    preemptFix: 'more KV memory (-c) would avoid them', cacheFix: 'equal beginnings of prompts are computed once',
+  },
+};
+export type MonitorTexts = typeof en;
+export const m: MonitorTexts = language === 'de' ? de : en;
