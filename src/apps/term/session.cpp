@@ -145,7 +145,10 @@ TerminalSession::Signals TerminalSession::take_signals() {
   char bytes[64];
   while (::read(state.pipe[0], bytes, sizeof bytes) > 0) {
   }
-  return {state.redraw.exchange(false), state.end.load()};
+  // A terminal that is gone without a signal: it was not the one that controls this process.
+  pollfd terminal = {STDIN_FILENO, 0, 0};
+  const bool gone = ::poll(&terminal, 1, 0) > 0;
+  return {state.redraw.exchange(false), state.end.load() || gone};
 }
 
 std::optional<int> TerminalSession::key() {
