@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""What one viewer of the monitor costs: the same work again and again on one server, in turn without and with a viewer.
+
+    bench/monitor_overhead.py build/release/serval model.gguf [--rounds 12] [--hz 2]
+
+Prints the median tok/s of both, the median of the ratios of neighbouring rounds, and the processor time of the monitor's thread."""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import threading
+import time
+import urllib.request
+
+
+def wait_for_address(process):
+    for line in process.stderr:
+        if found := re.search(r"listening on (http://\S+)", line):
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            return found[1]
+    raise SystemExit("the server did not start")
+
+
+def work(url, streams, tokens, tag):
+    def one(i):
+        body = {"prompt": f"{tag} {i}: " + "a long time ago there was " * 4, "max_tokens": tokens, "ignore_eos": True, "temperature": 0}
+        request = urllib.request.Request(url + "/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        urllib.request.urlopen(request).read()
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(streams)]
+    began = time.monotonic()
+    [t.start() for t in threads], [t.join() for t in threads]
+    return streams * tokens / (time.monotonic() - began)
+
+
+def monitor_seconds(pid):
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        if (task / "comm").read_text().strip() == "monitor":
+            return int((task / "schedstat").read_text().split()[0]) / 1e9
+    raise SystemExit("the server has no thread named monitor")
+
+
+class Viewer:
+    def __init__(self, url, hz):
+        self.reply = urllib.request.urlopen(f"{url}/admin/monitor/stream?hz={hz}")
+        self.bytes = 0
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
+
+    def read(self):
+        try:
+            while part := self.reply.read1(65536):
+                self.bytes += len(part)
+        except (OSError, ValueError, AttributeError):
+            pass
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("serval")
+    parser.add_argument("model")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--hz", type=int, default=2)
+    parser.add_argument("--streams", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=200)
+    options = parser.parse_args()
+    server = subprocess.Popen([options.serval, "serve", "-m", options.model, "--port", "0", "-np", "8", "-c", "8192", "--no-access-log"],
+                              stderr=subprocess.PIPE, text=True)
+    try:
+        url = wait_for_address(server)
+        work(url, options.streams, options.tokens, "warm")
+        rates, shares, ratios, sent = ([], []), ([], []), [], 0
+        for i in range(options.rounds):
+            pair = [0.0, 0.0]
+            for watched in (0, 1) if i % 2 == 0 else (1, 0):
+                viewer = Viewer(url, options.hz) if watched else None
+                cpu, began = monitor_seconds(server.pid), time.monotonic()
+                pair[watched] = work(url, options.streams, options.tokens, f"{i}{watched}")
+                shares[watched].append((monitor_seconds(server.pid) - cpu) / (time.monotonic() - began))
+                rates[watched].append(pair[watched])
+                if viewer:
+                    sent += viewer.bytes
+                    viewer.reply.fp.raw._sock.shutdown(2)
+                    viewer.thread.join(2)
+            ratios.append(pair[1] / pair[0])
+        print(json.dumps({
+            "tok_per_s_without": round(statistics.median(rates[0]), 1), "tok_per_s_with": round(statistics.median(rates[1]), 1),
+            "ratio": round(statistics.median(ratios), 4), "ratios": [round(r, 3) for r in sorted(ratios)],
+            "monitor_thread_percent_without": round(100 * statistics.mean(shares[0]), 4),
+            "monitor_thread_percent_with": round(100 * statistics.mean(shares[1]), 4),
+            "stream_bytes": sent, "hz": options.hz, "cores": os.cpu_count()}))
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+if __name__ == "__main__":
+    main()
