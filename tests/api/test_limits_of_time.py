@@ -46,6 +46,9 @@ def test_the_roofline_needs_the_machines_bandwidth(start):
     achieved = server.metric("serval:step_read_bytes_per_second")
     assert abs(server.metric("serval:roofline_ratio") - achieved / 20e9) < 0.02
     assert server.call("/props")[2]["total_slots"] == 16
+    server = start("--no-machine-limits")
+    server.post("/v1/completions", {"prompt": "Once", "max_tokens": 8, "ignore_eos": True})
+    assert "roofline_ratio" not in server.call("/metrics")[2]
 
 
 def test_a_key_over_its_share_is_told_so(start, tmp_path):

@@ -37,7 +37,7 @@ def test_trace(server):
     for before, after in zip(steps, steps[1:]):
         assert before["ph"] == "X" and before["ts"] + before["dur"] <= after["ts"] + 1
     assert any(e["name"] == "decode" for e in events) and all(e["pid"] == 1 for e in events)
-    for query in ("steps=0", "steps=x", "steps=1025", "n=1", "steps="):
+    for query in ("steps=0", "steps=x", "steps=4097", "n=1", "steps="):
         assert server.call("/admin/trace?" + query)[0] == 400
 
 
