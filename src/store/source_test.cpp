@@ -4,8 +4,8 @@
 
 #include <set>
 
-#include "store/catalogue.h"
 #include "base/sha256.h"
+#include "store/catalogue.h"
 #include "store/model_folder.h"
 
 namespace serval {
