@@ -5,7 +5,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <utility>
@@ -13,10 +12,10 @@
 #include "apps/command.h"
 #include "apps/environment.h"
 #include "apps/generation.h"
+#include "apps/machine_limits.h"
 #include "apps/model_argument.h"
 #include "apps/options.h"
 #include "apps/terminal.h"
-#include "backend/cpu/probe.h"
 #include "base/file.h"
 #include "server/monitor/power.h"
 #include "server/sandbox.h"
@@ -164,17 +163,12 @@ ServerConfig server_config(const ServeOptions& options, ServiceConfig service) {
   return config;
 }
 
-// What /metrics and the monitor compare the steps with. Before the model is loaded: nothing else
-// runs yet.
-void measure_limits(const ServeOptions& options, ServiceConfig& service) {
-  if (options.no_limits) return;
-  if (service.read_bandwidth <= 0) {
-    service.read_bandwidth = measure_read_bandwidth(options.engine.threads) * 1e9;
-    service.limits_unix_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
-                                 std::chrono::system_clock::now().time_since_epoch())
-                                 .count();
-  }
-  service.dot_peak = measure_dot_peak(options.engine.threads) * 1e9;
+// What /metrics and the monitor compare the steps with.
+void state_limits(const ServeOptions& options, const MeasuredLimits& measured,
+                  ServiceConfig& service) {
+  service.limits_unix_ms = options.read_bandwidth > 0 ? 0 : measured.unix_ms;
+  if (options.read_bandwidth <= 0) service.read_bandwidth = measured.gbytes_per_second * 1e9;
+  service.dot_peak = measured.gmacs_per_second * 1e9;
 }
 
 // -c is the KV pool that all share; one request may take what the model was trained for.
@@ -259,12 +253,14 @@ int serve(const ServeOptions& options) {
   const std::string model = service.model;
   try {
     const EngineConfig engine_config = serve_engine_config(options, path);
+    const MeasuredLimits limits =
+        options.no_limits ? MeasuredLimits() : machine_limits(options.engine.threads);
     enter_sandbox(options, path, {engine_config.kv_cache_dir, service.snapshots.folder});
     ServerConfig config = server_config(options, std::move(service));
     check_exposure(config);
     raise_descriptor_limit(options.limits.connections);
     config.service.slots = engine_config.max_sequences;
-    measure_limits(options, config.service);
+    state_limits(options, limits, config.service);
     auto engine = load_engine(engine_config);
     const Engine& loaded = *engine;
     Server server(std::move(config), std::move(engine));

@@ -1,0 +1,87 @@
+// Measuring takes some tenths of a second, which is most of the time that a small model needs to
+// load. The file holds one line: boot id, threads, GB/s, GMAC/s, when. It is trusted for a day, so
+// that a boot that began under load is not remembered for ever.
+#include "apps/machine_limits.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "apps/environment.h"
+#include "backend/cpu/probe.h"
+#include "base/file.h"
+#include "serval/error.h"
+
+namespace serval {
+namespace {
+
+constexpr int64_t kTrustedMs = int64_t{24} * 3600 * 1000;
+constexpr uint64_t kMostBytes = 4096;
+
+int64_t unix_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+std::string boot_id() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string id;
+  file >> id;
+  return id;
+}
+
+// Empty without a home, as services have it.
+std::string folder_of_limits() {
+  try {
+    return state_folder();
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+bool read_limits(const std::string& path, int threads, MeasuredLimits& out) {
+  try {
+    std::istringstream text(read_text_file(path, kMostBytes));
+    std::string boot;
+    int of_threads = 0;
+    text >> boot >> of_threads >> out.gbytes_per_second >> out.gmacs_per_second >> out.unix_ms;
+    const int64_t age = unix_ms() - out.unix_ms;
+    return text && !boot.empty() && boot == boot_id() && of_threads == threads && age >= 0 &&
+           age < kTrustedMs && out.gbytes_per_second > 0 && out.gmacs_per_second > 0;
+  } catch (const Error&) {  // there is none
+    return false;
+  }
+}
+
+void keep_limits(const std::string& folder, const std::string& path, int threads,
+                 const MeasuredLimits& limits) {
+  try {
+    std::filesystem::create_directories(folder);
+    AtomicFile file(path);
+    file.write(fmt::format("{} {} {} {} {}\n", boot_id(), threads, limits.gbytes_per_second,
+                           limits.gmacs_per_second, limits.unix_ms));
+    file.commit();
+  } catch (const std::exception&) {
+    // A folder that cannot be written costs time, nothing else.
+  }
+}
+
+}  // namespace
+
+MeasuredLimits machine_limits(int threads) {
+  const std::string folder = folder_of_limits();
+  const std::string path = folder + "/machine-limits";
+  MeasuredLimits limits;
+  if (!folder.empty() && read_limits(path, threads, limits)) return limits;
+  limits.gbytes_per_second = measure_read_bandwidth(threads);
+  limits.gmacs_per_second = measure_dot_peak(threads);
+  limits.unix_ms = unix_ms();
+  if (!folder.empty()) keep_limits(folder, path, threads, limits);
+  return limits;
+}
+
+}  // namespace serval
