@@ -33,13 +33,13 @@ function load(signal) {
 
 try {
   const light = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'light', locale: 'en-US' });
-  await light.addInitScript(() => localStorage.setItem('serval.last', JSON.stringify({ system: '', sampling: { temperature: 0, max_tokens: 260 } })));
+  await light.addInitScript(() => localStorage.setItem('serval.last', JSON.stringify({ system: '', sampling: { temperature: 0, max_tokens: 200 } })));
   const chat = await openChat(light, server.url);
   await send(chat, 'How does a cat land on its feet?');
-  await answered(chat);
+  await answered(chat, 240_000);
   await chat.click('#new-chat');
   await send(chat, 'Show me a short Python function that finds the primes below n, and explain it in one sentence.');
-  await answered(chat);
+  await answered(chat, 240_000);
   await chat.waitForTimeout(500);
   await chat.evaluate(() => (document.querySelector('.scroller').scrollTop = 0));
   await picture(chat, 'chat.png');
@@ -59,6 +59,7 @@ try {
   await monitor.selectOption('#request-sort', 'total');
   await monitor.locator('.requests [data-act="open"]').first().click();
   await monitor.waitForSelector('dialog .story');
+  await monitor.setViewportSize({ width: 1200, height: 860 });
   await picture(monitor, 'request.png');
   controller.abort();
 } finally {

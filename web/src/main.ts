@@ -18,8 +18,9 @@ async function start(): Promise<void> {
   applyTheme();
   await loadLanguage();
   const root = el('div', { id: 'root' });
+  const skip = el('a', { class: 'skip' }, t.skip);
   document.body.replaceChildren(
-    el('a', { class: 'skip', href: '#message-box' }, t.skip), root,
+    skip, root,
     el('div', { id: 'announcements', class: 'offscreen', 'aria-live': 'polite' }),
     el('div', { id: 'toasts', role: 'status' }));
 
@@ -48,6 +49,7 @@ async function start(): Promise<void> {
     if (page === current) return;
     current?.hidden();
     current = page;
+    skip.href = page === chat ? '#message-box' : '#monitor-main';
     replace(root, page.node);
     page.shown();
   };

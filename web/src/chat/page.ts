@@ -31,6 +31,7 @@ export class ChatPage {
   private readonly chip = el('span', { class: 'chip' });
   private readonly runs = new Map<string, Run>();
   private readonly views = new Map<string, MessageView>();
+  private readonly unsaved = new Map<string, Message>(); // for want of room
   private conversation: Conversation;
   private tree = new MessageTree([]);
   private model: ModelInfo | null = null;
@@ -48,6 +49,11 @@ export class ChatPage {
       open: (conversation) => void this.open(conversation),
       create: () => void this.create(),
       removed: (conversation) => this.onRemoved(conversation),
+      renamed: (conversation) => {
+        if (conversation.id !== this.conversation.id) return;
+        this.conversation.title = conversation.title;
+        this.showTitle();
+      },
       settings: () => void this.settings(),
       help: showKeys,
       monitor: toMonitor,
@@ -64,6 +70,9 @@ export class ChatPage {
           this.title, this.chip,
           iconButton('pulse', t.monitor, toMonitor), iconButton('gear', t.settings, () => void this.settings())),
         this.banner, this.scroller, this.composer.node));
+    this.node.querySelector('main')!.addEventListener('pointerdown', (event) => {
+      if (!(event.target as Element).closest('#toggle-menu')) this.node.classList.remove('menu-open');
+    });
     store.onChangeElsewhere(() => void this.sidebar.refresh());
     window.addEventListener('pagehide', () => this.runs.forEach((run) => void run.save()));
     if (!store.persistent) this.warn(t.error.storage);
@@ -84,7 +93,10 @@ export class ChatPage {
 
   shown(): void {
     this.unbind = bindKeys({
-      Escape: () => this.run?.stop(),
+      Escape: () => {
+        this.run?.stop();
+        this.node.classList.remove('menu-open');
+      },
       'ctrl+k': () => this.search(),
       n: () => void this.create(),
       '[': () => this.step(-1),
@@ -154,12 +166,16 @@ export class ChatPage {
 
   private show(): void {
     this.node.classList.remove('menu-open');
-    this.title.textContent = this.conversation.title || t.untitled;
-    document.title = `${this.title.textContent} · Serval`;
+    this.showTitle();
     this.composer.open(this.tree.all().length > 0 ? this.conversation.id : kNew);
     this.showMessages();
     this.toEnd();
     this.composer.focus();
+  }
+
+  private showTitle(): void {
+    this.title.textContent = this.conversation.title || t.untitled;
+    document.title = `${this.title.textContent} · Serval`;
   }
 
   private showEmpty(): void {
@@ -258,7 +274,7 @@ export class ChatPage {
     this.runs.set(conversation.id, run);
     await this.keep(conversation, message);
     if (conversation === this.conversation) {
-      this.title.textContent = conversation.title;
+      this.showTitle();
       this.showMessages();
       this.toEnd();
     }
@@ -296,15 +312,20 @@ export class ChatPage {
     this.scroller.scrollTop = this.scroller.scrollHeight;
   }
 
-  // Saves a message and makes it the end of the shown path. What cannot be saved stays on the page.
+  // Saves a message and makes it the end of the shown path. What cannot be saved stays on the page and is tried again
+  // with every later message: there may be room by then.
   private async keep(conversation: Conversation, message: Message): Promise<void> {
     conversation.leaf = message.id;
     conversation.updated = Date.now();
-    await this.store.save(conversation, message).then(() => this.onSaved(null), (error) => this.onSaved(error));
+    await this.store.save(conversation, message).catch(() => this.unsaved.set(message.id, message));
+    for (const old of this.unsaved.values()) {
+      if (old !== message) await this.store.saveMessage(old).then(() => this.unsaved.delete(old.id), () => undefined);
+    }
+    this.onSaved(null);
   }
 
   private onSaved(error: unknown): void {
-    if (error) this.warn(t.error.quota);
+    if (error || this.unsaved.size > 0) this.warn(t.error.quota);
     else if (this.banner.textContent === t.error.quota) this.warn('');
   }
 

@@ -8,6 +8,7 @@ export interface SidebarActions {
   open(conversation: Conversation): void;
   create(): void;
   removed(conversation: Conversation): void;
+  renamed(conversation: Conversation): void;
   settings(): void;
   help(): void;
   monitor(): void;
@@ -81,6 +82,7 @@ export class Sidebar {
       if (keep && field.value.trim()) {
         conversation.title = field.value.trim();
         await this.store.save(conversation);
+        this.actions.renamed(conversation);
       }
       await this.refresh();
     };

@@ -1,7 +1,7 @@
 import type { Texts } from './index';
 
 export const de: Texts = {
-  skip: 'Zum Eingabefeld springen',
+  skip: 'Zum Inhalt springen',
   cancel: 'Abbrechen',
   close: 'Schließen',
   newChat: 'Neues Gespräch',

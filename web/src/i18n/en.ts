@@ -1,5 +1,5 @@
 export const en = {
-  skip: 'Skip to the message box',
+  skip: 'Skip to the content',
   cancel: 'Cancel',
   close: 'Close',
   newChat: 'New chat',

@@ -45,6 +45,11 @@ abstract class Chart {
     this.plot.setData(this.data());
   }
 
+  // Where the vertical axis ends.
+  protected top(most: number): number {
+    return 1.1 * most;
+  }
+
   // After the theme changed.
   forget(): void {
     this.plot?.destroy();
@@ -61,7 +66,7 @@ abstract class Chart {
       cursor: { drag: { x: false, y: false }, points: { show: false } },
       scales: {
         x: { time: false },
-        y: this.logarithmic ? { distr: 3 } : { range: (_, __, most) => [0, Math.max(1, (most ?? 1) * 1.1)] },
+        y: this.logarithmic ? { distr: 3 } : { range: (_, __, most) => [0, this.top(Math.max(1, most ?? 1))] },
       },
       axes: [
         { ...axis, values: (_, values) => values.map((v) => formatNumber(v, Number.isInteger(v) ? 0 : 1) + this.x) },
@@ -136,6 +141,11 @@ export class ModelChart extends Chart {
   protected readonly lines = [{ label: m.real, colour: 'kind1' }, { label: m.predicted, colour: 'text', dash: [3, 3] }];
   constructor(state: MonitorState) {
     super(state, m.model, '', 'ms');
+  }
+  // One stalled step in a hundred must not press the others flat.
+  protected override top(most: number): number {
+    const sorted = this.state.steps.slice(-kModelSteps).map((step) => step.ms).sort((a, b) => a - b);
+    return Math.min(1.1 * most, 2 * (sorted[Math.floor(0.98 * sorted.length)] ?? most));
   }
   protected data(): Data {
     const steps = this.state.steps.slice(-kModelSteps);

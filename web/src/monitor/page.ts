@@ -55,7 +55,7 @@ export class MonitorPage {
         el('button', { type: 'button', class: 'small', onclick: () => void this.saveTrace() }, m.saveTrace),
         iconButton('help', t.help, showKeys)),
       this.banner,
-      el('main', { class: 'monitor-body' }, this.tiles.node, this.timeline.panel.node,
+      el('main', { class: 'monitor-body', id: 'monitor-main', tabindex: '-1' }, this.tiles.node, this.timeline.panel.node,
         el('div', { class: 'panels' }, this.throughput.panel.node, this.latency.panel.node, this.kvmap.panel.node, this.model.panel.node, this.keys.node),
         this.requests.node, this.tabs.node));
     new ResizeObserver(() => this.draw(true)).observe(this.node);

@@ -5,7 +5,7 @@ import { m } from './texts';
 export type Cell = string | number;
 
 export function dataTable(caption: string, head: string[], rows: Cell[][]): HTMLElement {
-  return el('div', { class: 'table-scroll', tabindex: '0', role: 'region', 'aria-label': caption },
+  return el('div', { class: 'table-scroll', tabindex: '0', role: 'group', 'aria-label': caption },
     el('table', { class: 'data' },
       el('caption', { class: 'offscreen' }, caption),
       el('thead', {}, el('tr', {}, ...head.map((text) => el('th', { scope: 'col' }, text)))),

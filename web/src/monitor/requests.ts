@@ -31,7 +31,7 @@ export class RequestTable {
     this.node = el('section', { class: 'panel wide', 'aria-label': m.requests },
       el('header', {}, el('h2', {}, m.requests), el('label', { for: 'request-sort', class: 'dim panel-note' }, m.sort), choose),
       this.empty,
-      el('div', { class: 'table-scroll', tabindex: '0', role: 'region', 'aria-label': m.requests },
+      el('div', { class: 'table-scroll', tabindex: '0', role: 'group', 'aria-label': m.requests },
         el('table', { class: 'data requests' },
           el('thead', {}, el('tr', {}, ...head.map((text, i) => (i < 10 ? el('th', { scope: 'col' }, text) : el('td', {}))))), this.body)));
   }

@@ -102,7 +102,7 @@ export class Tabs {
     walk(-1, 0);
     const head = [m.prefix.hash, m.prefix.tokens, '', m.prefix.hits, m.prefix.used, m.prefix.bytes, m.prefix.held];
     return [
-      el('div', { class: 'table-scroll', tabindex: '0', role: 'region', 'aria-label': m.tabs.prefixes },
+      el('div', { class: 'table-scroll', tabindex: '0', role: 'group', 'aria-label': m.tabs.prefixes },
         el('table', { class: 'data' },
           el('thead', {}, el('tr', {}, ...head.map((text) => (text ? el('th', { scope: 'col' }, text) : el('td', {}))))),
           el('tbody', {}, ...rows))),
