@@ -1,10 +1,11 @@
 // Measuring takes some tenths of a second, which is most of the time that a small model needs to
-// load. The file holds one line: boot id, threads, GB/s, GMAC/s, when. It is trusted for a day, so
-// that a boot that began under load is not remembered for ever.
+// load. The file holds one line: boot id, threads, GB/s, GMAC/s, when. It is trusted for an hour,
+// then the better of both measurements counts: load can only make them worse.
 #include "apps/machine_limits.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -18,7 +19,7 @@
 namespace serval {
 namespace {
 
-constexpr int64_t kTrustedMs = int64_t{24} * 3600 * 1000;
+constexpr int64_t kTrustedMs = int64_t{3600} * 1000;
 constexpr uint64_t kMostBytes = 4096;
 
 int64_t unix_ms() {
@@ -43,18 +44,20 @@ std::string folder_of_limits() {
   }
 }
 
-bool read_limits(const std::string& path, int threads, MeasuredLimits& out) {
+// Of this boot and so many threads; else nothing is set.
+MeasuredLimits read_limits(const std::string& path, int threads) {
   try {
     std::istringstream text(read_text_file(path, kMostBytes));
     std::string boot;
     int of_threads = 0;
-    text >> boot >> of_threads >> out.gbytes_per_second >> out.gmacs_per_second >> out.unix_ms;
-    const int64_t age = unix_ms() - out.unix_ms;
-    return text && !boot.empty() && boot == boot_id() && of_threads == threads && age >= 0 &&
-           age < kTrustedMs && out.gbytes_per_second > 0 && out.gmacs_per_second > 0;
-  } catch (const Error&) {  // there is none
-    return false;
+    MeasuredLimits found;
+    text >> boot >> of_threads >> found.gbytes_per_second >> found.gmacs_per_second >>
+        found.unix_ms;
+    if (text && !boot.empty() && boot == boot_id() && of_threads == threads) return found;
+  } catch (const Error&) {
+    // There is none.
   }
+  return {};
 }
 
 void keep_limits(const std::string& folder, const std::string& path, int threads,
@@ -75,10 +78,11 @@ void keep_limits(const std::string& folder, const std::string& path, int threads
 MeasuredLimits machine_limits(int threads) {
   const std::string folder = folder_of_limits();
   const std::string path = folder + "/machine-limits";
-  MeasuredLimits limits;
-  if (!folder.empty() && read_limits(path, threads, limits)) return limits;
-  limits.gbytes_per_second = measure_read_bandwidth(threads);
-  limits.gmacs_per_second = measure_dot_peak(threads);
+  MeasuredLimits limits = folder.empty() ? MeasuredLimits() : read_limits(path, threads);
+  const int64_t age = unix_ms() - limits.unix_ms;
+  if (limits.unix_ms > 0 && age >= 0 && age < kTrustedMs) return limits;
+  limits.gbytes_per_second = std::max(limits.gbytes_per_second, measure_read_bandwidth(threads));
+  limits.gmacs_per_second = std::max(limits.gmacs_per_second, measure_dot_peak(threads));
   limits.unix_ms = unix_ms();
   if (!folder.empty()) keep_limits(folder, path, threads, limits);
   return limits;

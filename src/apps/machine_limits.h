@@ -1,5 +1,5 @@
 // What memory and processor of this machine can do at best, for programs that should start fast:
-// measured once after each boot, then read from the state folder.
+// measured once an hour at most, else read from the state folder.
 #pragma once
 
 #include <cstdint>
