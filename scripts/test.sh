@@ -54,9 +54,9 @@ echo "== unit"
 ctest --test-dir build/release -j"$(nproc)" --output-on-failure --output-junit "$report/unit.xml" --timeout 300 |
   grep -vE '^ *[0-9]+/[0-9]+ Test .* Passed|^ +Start '
 echo "== pytest"
-marker="not large"
-$large && marker=""
-.venv/bin/python -m pytest tests -q -m "$marker" --timeout 600 -p no:cacheprovider --junit-xml "$report/python.xml"
+marker="not large" limit=600
+$large && marker="" limit=7200  # NumPy takes its time for the 1.5B model
+.venv/bin/python -m pytest tests -q -m "$marker" --timeout "$limit" -p no:cacheprovider --junit-xml "$report/python.xml"
 
 for file in unit python; do
   counts=$(.venv/bin/python - "$report/$file.xml" <<'P'
