@@ -6,6 +6,7 @@
 Prints the median tok/s of both, the median of the ratios of neighbouring rounds, and the processor time of the monitor's thread."""
 
 import argparse
+import http.client
 import json
 import os
 import pathlib
@@ -54,7 +55,7 @@ class Viewer:
         try:
             while part := self.reply.read1(65536):
                 self.bytes += len(part)
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, http.client.HTTPException):
             pass
 
 
