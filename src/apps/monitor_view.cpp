@@ -256,13 +256,13 @@ class Painter {
 
   void keys(int row, int last) {
     screen_.put(row, 0,
-                fmt::format("{:<24} {:>8} {:>8} {:>8} {:>9} {:>9} {:>9}", "key", "running",
+                fmt::format("{:<22} {:>8} {:>8} {:>8} {:>9} {:>9} {:>9}", "key", "running",
                             "waiting", "share", "behind", "wait p50", "wait p99"),
                 Ink::kBold);
     for (const ShownKey& key : s_.keys) {
       if (++row >= last) return;
       const int column = screen_.put(row, 0, key.label.empty() ? "(no key)" : key.label);
-      for (int blank = column; blank < 24; ++blank) screen_.put(row, blank, U' ', Ink::kPlain);
+      for (int blank = column; blank < 22; ++blank) screen_.put(row, blank, U' ', Ink::kPlain);
       screen_.put(
           row, 24,
           fmt::format(" {:>8} {:>8} {:>6.1f} % {:>9.0f} {:>9} {:>9}", key.running, key.waiting,

@@ -72,6 +72,7 @@ class Top {
 
   void press(int key) {
     dirty_ = true;
+    answer_.clear();
     if (!view_.notice.empty()) {  // a question
       if (key == 'y') cancel();
       view_.notice.clear();
@@ -125,10 +126,7 @@ class Top {
     view_.selected = rows[static_cast<size_t>(std::clamp(at, 0, last))]->id;
   }
 
-  void cancel() {
-    const std::string answer = source_.cancel(view_.selected);
-    if (!answer.empty()) pending_notice_ = answer;
-  }
+  void cancel() { answer_ = source_.cancel(view_.selected); }
 
   void draw() {
     const TerminalSession::Size size = session_.size();
@@ -138,7 +136,7 @@ class Top {
     if (!dirty_ && !resized && !asked) return;
     dirty_ = false;
     ViewOptions view = view_;
-    if (view.notice.empty()) view.notice = std::exchange(pending_notice_, std::string());
+    if (view.notice.empty()) view.notice = answer_;
     if (view.notice.empty()) view.notice = shown_fault_;
     auto next =
         std::make_unique<Screen>(draw_monitor(shown_state(), view, size.rows, size.columns));
@@ -151,7 +149,8 @@ class Top {
   MonitorState state_;
   std::optional<MonitorState> frozen_;  // while paused
   ViewOptions view_;
-  std::string shown_fault_, pending_notice_;
+  std::string shown_fault_;
+  std::string answer_;  // to the last question, until the next key
   std::unique_ptr<Screen> shown_;
   bool dirty_ = true, redraw_ = false, leave_ = false;
 };
