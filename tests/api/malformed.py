@@ -48,7 +48,7 @@ def request_lines():
                    "//\x80", "/%", "/%4", "/%zz", "/%00", "/%0a", "/%0d%0aX:%20y", "/%ff", "/%c0%af", "/%ed%a0%80", "/%7f",
                    "?x", "#x", "a:b", "\\livez"):
         yield f"target {target!r}", raw(f"GET {target} HTTP/1.1", "Connection: close"), 400
-    for target in ("/", "/.", "/..", "/../livez", "/livez/", "/livez/..", "//livez", "/./livez", "/LIVEZ", "/livez%20", "/v1/",
+    for target in ("/.", "/..", "/../livez", "/livez/", "/livez/..", "//livez", "/./livez", "/LIVEZ", "/livez%20", "/v1/",
                    "/v1", "/%2e%2e/livez", "/v1//models", "/index.html", "/.env", "/etc/passwd", "/livez;a", "/livez%3Fx"):
         yield f"path {target}", raw(f"GET {target} HTTP/1.1", "Connection: close"), 404
     for line in (" GET /livez HTTP/1.1", "\tGET /livez HTTP/1.1", "GET", "GET /livez", "/livez HTTP/1.1", "GET  /livez HTTP/1.1",
