@@ -119,22 +119,27 @@ void Team::execute(const Claim& claim, int worker) noexcept {
 }
 
 // `worker` begins it, and publishes its own queue last: it will look at all the others after that,
-// so none is overlooked even if everybody else looked too early.
+// so none is overlooked even if everybody else looked too early. Publishing counts as one more
+// chunk, or the others could end the phase, and begin the next, before all queues are written.
 void Team::begin_phase(int phase, int worker) {
-  while (phase < static_cast<int>(phases_.size()) &&
-         phases_[static_cast<size_t>(phase)].count <= 0) {
-    ++phase;
-  }
-  if (phase == static_cast<int>(phases_.size())) {
-    running_.store(false, std::memory_order_release);
-    return;
-  }
-  chunks_ = phases_[static_cast<size_t>(phase)].chunks();
-  finished_.store(0, std::memory_order_relaxed);
-  for (int i = 1; i <= size(); ++i) {
-    const int to = (worker + i) % size();
-    queues_[static_cast<size_t>(to)].word.store(pack_word(phase, split(chunks_, to, size())),
-                                                std::memory_order_release);
+  for (;; ++phase) {
+    while (phase < static_cast<int>(phases_.size()) &&
+           phases_[static_cast<size_t>(phase)].count <= 0) {
+      ++phase;
+    }
+    if (phase == static_cast<int>(phases_.size())) {
+      running_.store(false, std::memory_order_release);
+      return;
+    }
+    const int chunks = phases_[static_cast<size_t>(phase)].chunks();
+    total_ = chunks + 1;
+    finished_.store(0, std::memory_order_relaxed);
+    for (int i = 1; i <= size(); ++i) {
+      const int to = (worker + i) % size();
+      queues_[static_cast<size_t>(to)].word.store(pack_word(phase, split(chunks, to, size())),
+                                                  std::memory_order_release);
+    }
+    if (finished_.fetch_add(1, std::memory_order_acq_rel) != chunks) return;
   }
 }
 
@@ -150,9 +155,9 @@ bool Team::work(int worker) {
     }
   }
   if (done == 0) return false;
-  // All were of one phase, which could not end before this report; `chunks_` is still its number.
-  const int chunks = chunks_;
-  if (finished_.fetch_add(done, std::memory_order_acq_rel) + done == chunks) {
+  // All were of one phase, which could not end before this report; `total_` is still its number.
+  const int total = total_;
+  if (finished_.fetch_add(done, std::memory_order_acq_rel) + done == total) {
     begin_phase(phase + 1, worker);
   }
   return true;

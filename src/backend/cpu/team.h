@@ -83,7 +83,7 @@ class Team {
   std::vector<Queue> queues_;
   // Of the present run. Read only with a claimed chunk in hand, when they cannot change.
   std::span<const Phase> phases_;
-  int chunks_ = 0;                             // of the present phase
+  int total_ = 0;                              // chunks of the present phase, and its publication
   alignas(128) std::atomic<int> finished_{0};  // of these
 
   std::atomic<bool> failed_{false};

@@ -54,6 +54,19 @@ TEST(Team, OthersTakeTheShareOfAnAbsentWorker) {
   }
 }
 
+// Phases of one item end while whoever began them may still be telling the others.
+TEST(Team, ShortPhasesFollowEachOther) {
+  for (const int threads : {2, 3, 4}) {
+    Team team(threads);
+    int64_t value = 0;
+    const auto add = [&](int, int, int) { ++value; };
+    const Phase one(1, 1, add);
+    const std::vector<Phase> many(100, one);
+    for (int round = 0; round < 300; ++round) team.run(many);
+    EXPECT_EQ(value, 300 * 100);
+  }
+}
+
 TEST(Team, RethrowsAndGoesOn) {
   Team team(3);
   const auto broken = [](int, int first, int) {
