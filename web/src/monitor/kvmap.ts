@@ -8,7 +8,7 @@ import { m } from './texts';
 
 export class KvMap {
   readonly panel: Panel;
-  private readonly canvas = el('canvas', { class: 'kvmap', role: 'img' });
+  private readonly canvas = el('canvas', { class: 'kvmap', role: 'img', 'aria-label': m.kv });
   private readonly legend = el('div', { class: 'legend' });
   private drawn: unknown = null;
 
