@@ -345,16 +345,20 @@ def test_a_viewer_that_never_reads(start):
     lazy.sendall(b"GET /admin/monitor/stream?hz=10&since=0 HTTP/1.0\r\nHost: localhost\r\n\r\n")
     diligent = Stream(server, "?hz=10")
     rounds = 0
+
+    def one_round():
+        nonlocal rounds
+        complete(server, f"Round {rounds}", 60)
+        rounds += 1
+        diligent.until(lambda name, data: name == "frame" and data["total"]["dec"] == 60 * rounds)
+
     while server.metric("serval:http_limit_hits_total", limit="pause_bytes") < 1:  # the kernel's buffers come first
         assert rounds < 400
-        complete(server, f"Round {rounds}", 60)
-        rounds += 1
+        one_round()
     for _ in range(3):  # frames that it misses
-        complete(server, f"Round {rounds}", 60)
-        rounds += 1
+        one_round()
     frames = [data for name, data in diligent.seen if name == "frame"]
     assert server.call("/livez")[0] == 200
-    diligent.until(lambda name, data: name == "frame" and data["total"]["dec"] == 60 * rounds)
     assert all(data["lost"] == 0 for name, data in diligent.seen if name == "frame"), frames
     # It wakes up: what comes then is whole, says what was lost, and ends with the present.
     waking = Stream.__new__(Stream)
