@@ -15,6 +15,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/monotonic.h"
 #include "engine/disk_tier.h"
 #include "engine/engine_thread.h"
 #include "engine/input.h"
@@ -23,12 +24,6 @@
 
 namespace serval {
 namespace {
-
-int64_t now_us() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 // Runs `body`, turning what the world throws into a Result.
 template <typename Body>
@@ -209,7 +204,7 @@ Result<RequestId> Engine::Impl::submit(Request request, EventSink sink,
   auto result = as_result([&]() -> Submitted {
     const RequestId id = thread.next_id();
     auto sequence =
-        input.prepare(std::move(request), std::make_shared<Outlet>(id, std::move(sink)), now_us());
+        input.prepare(std::move(request), std::make_shared<Outlet>(id, std::move(sink)), monotonic_us());
     if (!sequence) return sequence.error();
     (*sequence)->before_release = std::move(before_release);
     if (auto queued = thread.submit(std::move(*sequence)); !queued) return queued.error();

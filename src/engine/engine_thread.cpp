@@ -8,16 +8,12 @@
 #include <future>
 #include <utility>
 
+#include "base/monotonic.h"
+
 namespace serval {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
-
-int64_t now_us() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(
-             SteadyClock::now().time_since_epoch())
-      .count();
-}
 
 }  // namespace
 
@@ -26,7 +22,7 @@ EngineThread::EngineThread(const CoreParts& parts, int max_queue)
       max_sequences_(parts.limits.spans),
       delivery_([this](RequestId id) { cancel(id); }),
       core_(
-          parts, now_us,
+          parts, monotonic_us,
           [this](const OutletPtr& outlet, Event event) {
             delivery_.post(outlet, std::move(event));
           },
@@ -67,7 +63,7 @@ void EngineThread::post(Message message) {
   wake_.notify_one();
 }
 
-void EngineThread::cancel(RequestId id) { post(Cancel{id, now_us()}); }
+void EngineThread::cancel(RequestId id) { post(Cancel{id, monotonic_us()}); }
 
 void EngineThread::pause(RequestId id, bool paused) { post(Pause{id, paused}); }
 

@@ -18,18 +18,6 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
-KvType kv_type(KvStorage storage) {
-  switch (storage) {
-    case KvStorage::kF16:
-      return KvType::kF16;
-    case KvStorage::kF32:
-      return KvType::kF32;
-    case KvStorage::kQ8_0:
-      return KvType::kQ8_0;
-  }
-  return KvType::kF16;
-}
-
 double megabytes(uint64_t bytes) { return static_cast<double>(bytes) / 1e6; }
 
 Error invalid(std::string message) { return {ErrorCode::kInvalidArgument, std::move(message)}; }
@@ -160,6 +148,18 @@ void fill_info(LoadedModel& out, const ModelPlan& plan, const Text& text) {
 }
 
 }  // namespace
+
+KvType kv_type(KvStorage storage) {
+  switch (storage) {
+    case KvStorage::kF16:
+      return KvType::kF16;
+    case KvStorage::kF32:
+      return KvType::kF32;
+    case KvStorage::kQ8_0:
+      return KvType::kQ8_0;
+  }
+  return KvType::kF16;
+}
 
 PoolSizes size_pool(const PoolRequest& r) {
   constexpr int64_t kMaxBlocks = INT_MAX / kBlockTokens;

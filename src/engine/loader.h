@@ -32,6 +32,8 @@ struct LoadedModel {
 
 LoadedModel load_everything(const EngineConfig& config);
 
+KvType kv_type(KvStorage storage);
+
 // How long sequences may be and how many blocks the pool has; from what was asked, what the model
 // was trained for and the memory of this machine. Throws Error naming both numbers of a conflict.
 struct PoolSizes {

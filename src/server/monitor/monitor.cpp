@@ -16,6 +16,7 @@
 #include <limits>
 
 #include "backend/forward_batch.h"
+#include "base/monotonic.h"
 
 namespace serval {
 namespace {
@@ -27,12 +28,6 @@ constexpr size_t kCatchUp = 1024;  // steps kept for viewers
 constexpr size_t kOpening = 256;   // of these, for one who did not say what it knows
 constexpr auto kSurveyPatience = std::chrono::milliseconds(1000);
 constexpr int kNiceness = 10;
-
-int64_t now_us() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(
-             SteadyClock::now().time_since_epoch())
-      .count();
-}
 
 // The first multiple of 1/hz seconds after `us`: viewers of one hz are served together.
 int64_t next_due(int64_t us, int hz) { return (us * hz / kSecondUs + 1) * kSecondUs / hz; }
@@ -62,7 +57,7 @@ Monitor::Monitor(Engine& engine, MonitorIdentity identity)
         identity.power = power_.status();
         return std::move(identity);
       }()),
-      epoch_us_(now_us()),
+      epoch_us_(monotonic_us()),
       lives_(static_cast<int64_t>(identity_.itl_ms * 1000)),
       next_second_us_(next_due(epoch_us_, 1)),
       thread_([this] { loop(); }) {}
@@ -94,7 +89,7 @@ void Monitor::loop() {
     wake_.wait_until(lock, SteadyClock::time_point(std::chrono::microseconds(until)));
     if (stopping_) return;
     std::erase_if(viewers_, [](const ViewerPtr& viewer) { return viewer->gone.load(); });
-    const int64_t now = now_us();
+    const int64_t now = monotonic_us();
     if (now < next_second_us_ &&
         std::none_of(viewers_.begin(), viewers_.end(),
                      [&](const ViewerPtr& viewer) { return viewer->due_us <= now; })) {
@@ -197,7 +192,7 @@ bool Monitor::watch(const ExchangePtr& exchange, int hz, std::optional<uint64_t>
       exchange->post([exchange] { exchange->end_stream(); });
       return true;
     }
-    const int64_t now = now_us();
+    const int64_t now = monotonic_us();
     collect();
     const uint64_t newest = last_step_;
     viewer->step = since ? std::min(*since, newest) : newest - std::min<uint64_t>(newest, kOpening);
@@ -310,7 +305,7 @@ Frame Monitor::frame(int64_t now) {
 std::string Monitor::snapshot() {
   const auto survey = survey_now(false);
   const std::lock_guard lock(mutex_);
-  const int64_t now = now_us();
+  const int64_t now = monotonic_us();
   collect();
   if (survey != nullptr) take_survey(*survey);
   const auto steps = steps_after(0, kOpening);

@@ -5,8 +5,8 @@
 #include <fmt/format.h>
 
 #include <boost/json/array.hpp>
-#include <chrono>
 
+#include "base/monotonic.h"
 #include "server/routes/answer.h"
 #include "server/routes/query.h"
 #include "server/routes/routes.h"
@@ -67,12 +67,6 @@ struct Wanted {
   Format format = Format::kJson;
 };
 
-int64_t now_us() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
 // The name of the parameter at fault is left in `wrong`.
 std::optional<Wanted> wanted_of(std::string_view text, std::string& wrong) {
   Wanted wanted;
@@ -88,7 +82,7 @@ std::optional<Wanted> wanted_of(std::string_view text, std::string& wrong) {
   if (query->has("seconds")) {
     const auto seconds = whole_number(query->text("seconds"), 1, kMostSeconds);
     if (!seconds) return std::nullopt;
-    wanted.since_us = now_us() - static_cast<int64_t>(*seconds) * 1'000'000;
+    wanted.since_us = monotonic_us() - static_cast<int64_t>(*seconds) * 1'000'000;
   }
   wrong = "format";
   if (!query->has("format") || query->text("format") == "json") return wanted;
