@@ -243,6 +243,7 @@ export class ChatPage {
       id: newId(), conversation: conversation.id, parent, role: 'user', text, created: Date.now(), state: 'done',
       ...(attachments.length > 0 ? { attachments } : {}),
     };
+    this.composer.setBusy(true); // from the key on, not only once the message is kept
     tree.add(message);
     conversation.title ||= (text || attachments[0].name).replace(/\s+/g, ' ').slice(0, kTitle);
     await this.keep(conversation, message);
@@ -272,6 +273,7 @@ export class ChatPage {
     const run = new Run(this.store, conversation, tree, message, new StreamView(() => this.follow(conversation)));
     tree.add(message);
     this.runs.set(conversation.id, run);
+    if (conversation === this.conversation) this.composer.setBusy(true);
     await this.keep(conversation, message);
     if (conversation === this.conversation) {
       this.showTitle();
