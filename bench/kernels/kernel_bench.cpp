@@ -1,6 +1,6 @@
 // Kernel speed on real matrix shapes beside the machine's limits, measured in the same run.
 //
-// kernel_bench [threads [isa]]
+// kernel_bench [threads [isa [format]]]
 // The fastest fifth of single calls. GB/s counts packed weight bytes once per product, so at one
 // row it compares with the read bandwidth; GMAC/s compares with the int8 peak.
 #include <algorithm>
@@ -88,7 +88,7 @@ void bench_attention(Backend& backend, int kv_heads, int group, int dim, int pas
       kv_heads, group, dim, past, rows, best * 1e6, macs / best / 1e9, bytes / best / 1e9);
 }
 
-int run(int threads, const std::string& isa) {
+int run(int threads, const std::string& isa, const std::string& format) {
   const double bandwidth = measure_read_bandwidth(threads);
   const double peak = measure_dot_peak(threads);
   std::printf("read %.1f GB/s, int8 dot %.0f GMAC/s\n", bandwidth, peak);
@@ -101,8 +101,10 @@ int run(int threads, const std::string& isa) {
                              {DType::kQ6_K, 1536, 8960},
                              {DType::kQ5_K, 4096, 2048},
                              {DType::kF16, 4096, 2048}}) {
+    if (!format.empty() && format != info(shape.type).name) continue;
     bench_linear(*backend, shape, bandwidth, peak);
   }
+  if (!format.empty()) return 0;
   for (const int past : {512, 4096}) bench_attention(*backend, 3, 3, 64, past, 1);
   bench_attention(*backend, 2, 6, 128, 4096, 1);
   bench_attention(*backend, 3, 3, 64, 0, 512);
@@ -116,5 +118,6 @@ int run(int threads, const std::string& isa) {
 }  // namespace serval
 
 int main(int argc, char** argv) {
-  return serval::run(argc > 1 ? std::atoi(argv[1]) : 0, argc > 2 ? argv[2] : "");
+  return serval::run(argc > 1 ? std::atoi(argv[1]) : 0, argc > 2 ? argv[2] : "",
+                     argc > 3 ? argv[3] : "");
 }

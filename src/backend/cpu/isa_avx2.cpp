@@ -29,7 +29,7 @@ struct I32 {
 using U8 = I32;
 
 static constexpr const char* kTableName = "avx2";
-static constexpr const char* kNumericsId = "cpu-avx2-2";
+static constexpr const char* kNumericsId = "cpu-avx2-3";
 static constexpr int kGroupTokens = 2;
 static constexpr int kBulkTile = kTileTokens;
 static constexpr int kWideBias = 128;
@@ -267,6 +267,33 @@ static SERVAL_INLINE int quantize_16(F32 x, float inverse, int8_t* out) {
   const __m128i c = _mm_add_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1));
   const __m128i d = _mm_add_epi32(c, _mm_shuffle_epi32(c, 0x4E));
   return _mm_cvtsi128_si32(_mm_add_epi32(d, _mm_shuffle_epi32(d, 0xB1)));
+}
+
+static SERVAL_INLINE void quantize_32(F32 a, F32 b, float inverse, int8_t* out, int* sums) {
+  sums[0] = quantize_16(a, inverse, out);
+  sums[1] = quantize_16(b, inverse, out + 16);
+}
+
+// The two largest of 32 values that are not negative.
+static SERVAL_INLINE void top_two(F32 x, F32 y, float* top) {
+  const F32 first = max(x, y);
+  const F32 second = min(x, y);
+  const __m256 c = _mm256_max_ps(first.a, first.b);
+  const __m256 d =
+      _mm256_max_ps(_mm256_min_ps(first.a, first.b), _mm256_max_ps(second.a, second.b));
+  __m128 e = _mm256_castps256_ps128(c);
+  __m128 f = _mm256_extractf128_ps(c, 1);
+  __m128 largest = _mm_max_ps(e, f);
+  __m128 next = _mm_max_ps(_mm_min_ps(e, f), _mm_max_ps(_mm256_castps256_ps128(d),
+                                                        _mm256_extractf128_ps(d, 1)));
+  e = _mm_movehl_ps(largest, largest);
+  f = _mm_movehl_ps(next, next);
+  next = _mm_max_ps(_mm_min_ps(largest, e), _mm_max_ps(next, f));
+  largest = _mm_max_ps(largest, e);
+  e = _mm_movehdup_ps(largest);
+  f = _mm_movehdup_ps(next);
+  top[1] = _mm_cvtss_f32(_mm_max_ss(_mm_min_ss(largest, e), _mm_max_ss(next, f)));
+  top[0] = _mm_cvtss_f32(_mm_max_ss(largest, e));
 }
 
 #include "backend/cpu/kernels/kernels.inl"

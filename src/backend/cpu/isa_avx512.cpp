@@ -25,7 +25,7 @@ using I32 = __m512i;
 using U8 = __m512i;
 
 static constexpr const char* kTableName = "avx512-vnni";
-static constexpr const char* kNumericsId = "cpu-avx512-2";
+static constexpr const char* kNumericsId = "cpu-avx512-3";
 static constexpr int kGroupTokens = 8;
 static constexpr int kBulkTile = 6;  // two panels and six tokens fill the 32 registers
 static constexpr int kWideBias = 0;  // dot() takes bytes up to 255 as they are
@@ -166,6 +166,45 @@ static SERVAL_INLINE int quantize_16(F32 x, float inverse, int8_t* out) {
   _mm_store_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtsepi32_epi8(q));
   return _mm512_reduce_add_epi32(q);
 }
+// Both halves of a chunk; the sums of their bytes by one dot product with ones.
+static SERVAL_INLINE void quantize_32(F32 a, F32 b, float inverse, int8_t* out, int* sums) {
+  const __m512 all = _mm512_set1_ps(inverse);
+  const __m128i low = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(a, all)));
+  const __m128i high = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(b, all)));
+  const __m256i bytes = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(out), bytes);
+  __m256i s = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), bytes);
+  s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0x4E));
+  s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0xB1));
+  sums[0] = _mm_cvtsi128_si32(_mm256_castsi256_si128(s));
+  sums[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(s, 1));
+}
+
+// The two largest of 32 values that are not negative.
+static SERVAL_INLINE void top_two(F32 x, F32 y, float* top) {
+  const __m512 first = _mm512_max_ps(x, y);
+  const __m512 second = _mm512_min_ps(x, y);
+  const __m256 a = _mm512_castps512_ps256(first);
+  const __m256 b = _mm512_extractf32x8_ps(first, 1);
+  const __m256 c = _mm256_max_ps(a, b);
+  const __m256 d = _mm256_max_ps(
+      _mm256_min_ps(a, b),
+      _mm256_max_ps(_mm512_castps512_ps256(second), _mm512_extractf32x8_ps(second, 1)));
+  __m128 e = _mm256_castps256_ps128(c);
+  __m128 f = _mm256_extractf128_ps(c, 1);
+  __m128 largest = _mm_max_ps(e, f);
+  __m128 next = _mm_max_ps(_mm_min_ps(e, f), _mm_max_ps(_mm256_castps256_ps128(d),
+                                                        _mm256_extractf128_ps(d, 1)));
+  e = _mm_movehl_ps(largest, largest);
+  f = _mm_movehl_ps(next, next);
+  next = _mm_max_ps(_mm_min_ps(largest, e), _mm_max_ps(next, f));
+  largest = _mm_max_ps(largest, e);
+  e = _mm_movehdup_ps(largest);
+  f = _mm_movehdup_ps(next);
+  top[1] = _mm_cvtss_f32(_mm_max_ss(_mm_min_ss(largest, e), _mm_max_ss(next, f)));
+  top[0] = _mm_cvtss_f32(_mm_max_ss(largest, e));
+}
+
 static SERVAL_INLINE uint16_t f16_bits(float x) {
   return static_cast<uint16_t>(
       _mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT)));

@@ -22,7 +22,7 @@ struct U8 {
 };
 
 static constexpr const char* kTableName = "portable";
-static constexpr const char* kNumericsId = "cpu-portable-2";
+static constexpr const char* kNumericsId = "cpu-portable-3";
 static constexpr int kGroupTokens = 2;
 static constexpr int kBulkTile = kTileTokens;
 static constexpr int kWideBias = 0;
@@ -278,6 +278,26 @@ static SERVAL_INLINE int quantize_16(const F32& x, float inverse, int8_t* out) {
     sum += q;
   }
   return sum;
+}
+
+static SERVAL_INLINE void quantize_32(F32 a, F32 b, float inverse, int8_t* out, int* sums) {
+  sums[0] = quantize_16(a, inverse, out);
+  sums[1] = quantize_16(b, inverse, out + 16);
+}
+
+// The two largest of 32 values that are not negative.
+static SERVAL_INLINE void top_two(const F32& x, const F32& y, float* top) {
+  top[0] = 0.0F;
+  top[1] = 0.0F;
+  for (int i = 0; i < 32; ++i) {
+    const float value = i < 16 ? x.v[i] : y.v[i - 16];
+    if (value > top[0]) {
+      top[1] = top[0];
+      top[0] = value;
+    } else if (value > top[1]) {
+      top[1] = value;
+    }
+  }
 }
 
 #include "backend/cpu/kernels/kernels.inl"

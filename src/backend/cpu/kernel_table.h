@@ -21,14 +21,21 @@ constexpr int kMaxPlanes = 3;    // distinct planes that the parts of one Linear
 constexpr int kKvTile = 32;      // tokens per K/V tile, = kBlockTokens
 constexpr int kKvSegment = 512;  // = kSegmentTokens
 
-// Activations are int8 with one float scale per chunk, but for the chunk's largest value, which is
-// 128 * spike + q: it may be up to 128 times the others before it costs them precision
-// (docs/adr/0002-spikes.md).
+// Activations are int8 with one float scale per chunk. Where the largest value of a chunk is more
+// than twice the second, it is 128 * spike + q: it may be up to 128 times the others before it costs
+// them precision (docs/adr/0002-spikes.md). Spikes are few, so they stand in a list beside the row.
 constexpr int kSpikeUnit = 128;
 
+struct Spike {
+  int32_t line;   // of the row: 8 * chunk + line in the chunk
+  int32_t four;   // the line's four bytes, of which one is `value`
+  int32_t value;  // in units of kSpikeUnit, -127..127
+  float unit;     // kSpikeUnit * the chunk's scale
+};
+
 // What a format needs to know about the sum of a chunk's activations, precomputed per token.
-//   zero != 0: int32 -zero * sum, the initial value of the integer dot product
-//   min:       float scale * sum, multiplied by the block's minimum
+//   zero != 0: int32 -zero * sum, the initial value of the integer dot product; without the spike
+//   min:       float scale * sum, multiplied by the block's minimum; with the spike
 // `subs` values per chunk: 0 = not needed, 1 = per 32, 2 = per 16.
 struct PlaneSpec {
   int subs;
@@ -40,9 +47,8 @@ struct PlaneSpec {
 // block of memory; with nr tokens its arrays begin at nr * the offsets below:
 //   int8  q[k/4][nr][4]         broadcast four at a time
 //   f32   scale[k/32][nr]
-//   i32   spike[k/32][4][nr]    the largest value's multiple of 128: byte offset of its line in the
-//                               chunk, then its four bytes: as they are, if in k 0..15, if
-//                               in 16..31
+//   i32   spikes[nr]            how many the token has
+//   Spike spike[nr][k/32]       in order of k
 //   i32 / f32 plane[k/32*subs][nr], for each plane
 // Float rows (`raw`, for float weights) are tiles of f32 [k][nr] in a buffer of their own.
 struct ActivationLayout {
@@ -50,6 +56,7 @@ struct ActivationLayout {
   int planes;
   PlaneSpec plane[kMaxPlanes];
   size_t scale_offset;
+  size_t count_offset;
   size_t spike_offset;
   size_t plane_offset[kMaxPlanes];
   size_t token_bytes;
@@ -71,6 +78,15 @@ struct PanelJob {
   int plane;         // index into layout.plane, or -1
   uint8_t* scratch;  // panel_scratch_bytes(k) bytes, 64-aligned: the unpacked panels
   float* out;        // 64-aligned
+};
+
+// out[r][i] = f(x[r][i]) * up[r][i] for the first `columns` of a panel's 16.
+struct ActivationJob {
+  const float* x;   // [rows][16]
+  const float* up;  // likewise, or null
+  int rows, columns;
+  float* out;
+  int64_t stride;  // floats between rows of out
 };
 
 struct NormJob {
@@ -129,9 +145,12 @@ struct KernelTable {
   // Rows.
   void (*norm)(const float* x, int n, const NormJob& job, float* out);
   void (*add)(const float* x, int n, float* inout);
+  // A panel of `rows` results, its first `columns` of 16, to rows `stride` floats apart.
+  void (*add_panel)(const float* x, int rows, int columns, float* inout, int64_t stride);
+  void (*add_bias)(const float* bias, int rows, float* inout);  // 16 columns, in place
   void (*scale)(float factor, int n, float* inout);
-  void (*silu)(const float* x, const float* up, int n, float* out);  // `up` may be null
-  void (*gelu_tanh)(const float* x, const float* up, int n, float* out);
+  void (*silu)(const ActivationJob& job);
+  void (*gelu_tanh)(const ActivationJob& job);
   void (*softcap)(float cap, int n, float* inout);  // cap * tanh(x / cap)
   void (*rope)(float* head, const float* cos, const float* sin, int dims, bool halves);
   // K/V cache. `token` is the slot in the block, `block` the head's first byte in it.

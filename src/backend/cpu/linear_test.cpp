@@ -16,15 +16,18 @@ bool is_float(DType type) {
   return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16;
 }
 
-// The activation that the kernels multiply: per 32 values int8 steps that fit all but the largest,
-// which may take 127 * 128 steps.
+// The activation that the kernels multiply: per 32 values int8 steps that fit all, or all but a
+// largest that is more than twice the second and may take 127 * 128 steps.
 std::vector<double> quantized(const float* x, int k) {
   std::vector<double> out(static_cast<size_t>(k));
   for (int c = 0; c < k; c += 32) {
     std::vector<float> sizes;
     for (int i = 0; i < 32; ++i) sizes.push_back(std::fabs(x[c + i]));
     std::nth_element(sizes.begin(), sizes.begin() + 1, sizes.end(), std::greater<>());
-    const float scale = std::max(sizes[1] * (1.0F / 127.0F), sizes[0] * (1.0F / 16256.0F));
+    const float largest = *std::max_element(sizes.begin(), sizes.end());
+    const float scale = largest > 2.0F * sizes[1]
+                            ? std::max(sizes[1] * (1.0F / 127.0F), largest * (1.0F / 16256.0F))
+                            : largest * (1.0F / 127.0F);
     for (int i = 0; i < 32; ++i) {
       const float q = std::nearbyintf(x[c + i] * (1.0F / scale));
       out[static_cast<size_t>(c + i)] = static_cast<double>(q) * static_cast<double>(scale);

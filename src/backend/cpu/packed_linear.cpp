@@ -56,8 +56,10 @@ void place_arrays(ActivationLayout& layout) {
   size_t at = chunks * kChunk;
   layout.scale_offset = at;
   at += chunks * 4;
+  layout.count_offset = at;
+  at += sizeof(int32_t);
   layout.spike_offset = at;
-  at += chunks * 16;
+  at += chunks * sizeof(Spike);
   for (int p = 0; p < layout.planes; ++p) {
     layout.plane_offset[p] = at;
     at += chunks * 4 * static_cast<size_t>(layout.plane[p].subs);

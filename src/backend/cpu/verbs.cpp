@@ -34,14 +34,6 @@ int valid_columns(const PackedPart& part, int panel) {
 // Panels that are multiplied at once: with few rows, one keeps the stream from memory simple.
 int panels_at_once(int rows) { return rows > kFewRows ? 2 : 1; }
 
-void add_bias(const PanelRef& panel, int rows, float* values) {
-  if (panel.part == nullptr || panel.part->bias.empty()) return;
-  const float* bias = panel.part->bias.data() + static_cast<ptrdiff_t>(panel.index) * kPanelRows;
-  for (int r = 0; r < rows; ++r) {
-    for (int i = 0; i < kPanelRows; ++i) values[r * kPanelRows + i] += bias[i];
-  }
-}
-
 }  // namespace
 
 // ---- products
@@ -112,8 +104,13 @@ const float* CpuBackend::multiply(int worker, const Activations& activations, co
     run(panel, {}, out);
     run(second, {}, second_out);
   }
-  add_bias(panel, activations.rows, out);
-  add_bias(second, activations.rows, second_out);
+  const auto bias = [&](const PanelRef& of, float* values) {
+    if (of.part == nullptr || of.part->bias.empty()) return;
+    kernels_.add_bias(of.part->bias.data() + static_cast<ptrdiff_t>(of.index) * kPanelRows,
+                      activations.rows, values);
+  };
+  bias(panel, out);
+  bias(second, second_out);
   return out;
 }
 
@@ -286,13 +283,10 @@ void CpuBackend::project_add(Tensor h, const Linear& linear, const Norm* post, T
   const auto add_or_keep = [&](const PackedPart& part, int panel, const float* y) {
     const int columns = valid_columns(part, panel);
     const int column = part.first_output + panel * kPanelRows;
+    if (post == nullptr) return kernels_.add_panel(y, rows, columns, x.row(0) + column, x.stride);
     for (int r = 0; r < rows; ++r, y += kPanelRows) {
-      if (post == nullptr) {
-        kernels_.add(y, columns, x.row(r) + column);
-      } else {
-        std::memcpy(wide_.as<float>() + static_cast<ptrdiff_t>(r) * width + column, y,
-                    static_cast<size_t>(columns) * sizeof(float));
-      }
+      std::memcpy(wide_.as<float>() + static_cast<ptrdiff_t>(r) * width + column, y,
+                  static_cast<size_t>(columns) * sizeof(float));
     }
   };
   const auto product = [&](int worker, int first, int end) {
@@ -331,11 +325,8 @@ void CpuBackend::ffn_in(Tensor x, const Norm& norm, const Linear& linear, Activa
       const float* gate = multiply(worker, activations, {&parts[0], panel},
                                    gated ? PanelRef{&parts[1], panel} : PanelRef{});
       const float* up = gate + static_cast<ptrdiff_t>(rows) * kPanelRows;
-      const int columns = valid_columns(parts[0], panel);
-      for (int r = 0; r < rows; ++r) {
-        act(gate + r * kPanelRows, gated ? up + r * kPanelRows : nullptr, columns,
-            h.row(r) + panel * kPanelRows);
-      }
+      act({gate, gated ? up : nullptr, rows, valid_columns(parts[0], panel),
+           h.row(0) + panel * kPanelRows, h.stride});
     }
   };
   const int panels = parts[0].panels;

@@ -3,6 +3,7 @@
 #include "backend/cpu/kernels/support.inl"
 #include "backend/cpu/kernels/formats.inl"
 #include "backend/cpu/kernels/linear.inl"
+#include "backend/cpu/kernels/quantize.inl"
 #include "backend/cpu/kernels/rows.inl"
 #include "backend/cpu/kernels/attention.inl"
 // clang-format on

@@ -1,21 +1,22 @@
 // One weight panel times all rows of a step.
 //
 // Every output is one float accumulator to which the chunks are added in ascending k:
-//   isum = exact integer dot product of 32 (or twice 16) weight bytes and activations, one of
-//   which,
-//          the spike, has an int8 part and a multiple of 128,
+//   isum = exact integer dot product of 32 (or twice 16) weight bytes and activations,
 //   t    = float(isum) * scale                     (two halves: fma(float(isum1), scale1, t0)),
 //   acc  = fma(t, activation scale, acc), then acc = fma(min, activation sum, acc) if the format
-//   has
-//          minimums.
+//          has minimums;
+// and after the last chunk the row's spikes, in ascending k as well:
+//   isum = weight byte less zero, times the spike; acc = fma(float(isum) * scale, unit, acc).
 // The three ways below (few rows: decode in registers; many rows: unpack the panel once; long rows:
 // walk k in slices that stay in the first-level cache) perform exactly these operations per output,
 // so a row's result does not depend on which of them ran.
+//
+// The limit is the dot product unit, which also multiplies floats: of each chunk's 8 + 2 operations
+// (8 + 3 with minimums) per 16 outputs, 8 are products.
 
 struct Operand {
   const int8_t* q;
   const float* scale;
-  const int32_t* spike;
   const uint8_t* plane;  // i32 or f32
 };
 
@@ -35,25 +36,6 @@ struct Ahead {
   int chunk_bytes;
 };
 
-// The eight lines of a chunk in memory: where they are, or decoded. A spike's line is looked up
-// there.
-template <class Format>
-static SERVAL_INLINE const uint8_t* chunk_lines(const uint8_t* w, int c, uint8_t* decoded) {
-  if constexpr (Format::kInPlace) {
-    return Format::lines(w, c);
-  } else {
-    SERVAL_UNROLL
-    for (int i = 0; i < 8; ++i) {
-      const int j = (i % 2) * 4 + i / 2;  // lines that share a nibble source follow each other
-      store_line(decoded + 64 * j, Format::line(w, c, j));
-    }
-    return decoded;
-  }
-}
-
-static constexpr int kSpikeShift = 7;
-static_assert(1 << kSpikeShift == kSpikeUnit);
-
 // With one panel the broadcast is part of the instruction; two share it in a register, as loads
 // and not dot products would be the limit.
 template <int kPanels, class Weights>
@@ -67,7 +49,7 @@ static SERVAL_INLINE void dot_panels(const Weights* weights, I32* sum, const int
   }
 }
 
-// `tokens` of the tile, which stores `stride` of them side by side. kStride 0: known at run time
+// `kTokens` of the tile, which stores `stride` of them side by side. kStride 0: known at run time
 // only.
 template <class Format, int kPanels, int kTokens, int kStride>
 static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int run_stride,
@@ -77,7 +59,6 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
   constexpr int kSubLines = 8 / Format::kSubs;
   constexpr bool kZero = effective_zero<Format>() != 0;
   const uint8_t* w = to.w;
-  alignas(64) uint8_t decoded[kPanels][512];
   F32 acc[kTokens][kPanels];
   SERVAL_UNROLL
   for (int t = 0; t < kTokens; ++t) {
@@ -89,39 +70,25 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
 
   for (int b = 0; b < blocks; ++b, w += Format::kBlockBytes) {
     for (int c = 0; c < Format::kChunks; ++c) {
-      const uint8_t* lines[kPanels];
-      SERVAL_UNROLL
-      for (int p = 0; p < kPanels; ++p) {
-        lines[p] = chunk_lines<Format>(w + static_cast<size_t>(p) * to.stride, c, decoded[p]);
-      }
       F32 term[kTokens][kPanels];
       SERVAL_UNROLL
       for (int sub = 0; sub < Format::kSubs; ++sub) {
         I32 sum[kTokens][kPanels];
-        const int32_t* spike = a.spike + (Format::kSubs == 1 ? 1 : 2 + sub) * stride;
         SERVAL_UNROLL
         for (int t = 0; t < kTokens; ++t) {
-          Weights weights[kPanels];
+          const I32 first = kZero ? broadcast_i32(a.plane + 4 * (sub * stride + t)) : zero_i32();
           SERVAL_UNROLL
-          for (int p = 0; p < kPanels; ++p) {
-            sum[t][p] = zero_i32();
-            weights[p] = Weights(load_line(lines[p] + a.spike[t]));
-          }
-          dot_panels<kPanels>(weights, sum[t], reinterpret_cast<const int8_t*>(spike + t));
-          SERVAL_UNROLL
-          for (int p = 0; p < kPanels; ++p) {
-            sum[t][p] = sll_i32(sum[t][p], kSpikeShift);
-            if (kZero) {
-              sum[t][p] = add_i32(sum[t][p], broadcast_i32(a.plane + 4 * (sub * stride + t)));
-            }
-          }
+          for (int p = 0; p < kPanels; ++p) sum[t][p] = first;
         }
         SERVAL_UNROLL
         for (int i = 0; i < kSubLines; ++i) {
-          const int j = sub * kSubLines + i;
+          // Lines that share a nibble source follow each other.
+          const int j = Format::kSubs == 1 ? (i % 2) * 4 + i / 2 : sub * kSubLines + i;
           Weights weights[kPanels];
           SERVAL_UNROLL
-          for (int p = 0; p < kPanels; ++p) weights[p] = Weights(load_line(lines[p] + 64 * j));
+          for (int p = 0; p < kPanels; ++p) {
+            weights[p] = Weights(Format::line(w + static_cast<size_t>(p) * to.stride, c, j));
+          }
           SERVAL_UNROLL
           for (int t = 0; t < kTokens; ++t) {
             dot_panels<kPanels>(weights, sum[t], a.q + 4 * (j * stride + t));
@@ -159,7 +126,6 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
       }
       a.q += 32 * stride;
       a.scale += stride;
-      a.spike += 4 * stride;
       if (Format::kMin || kZero) a.plane += 4 * Format::kSubs * stride;
       for (int i = 0; i < ahead.chunk_bytes; i += 64) __builtin_prefetch(ahead.at + i);
       ahead.at += ahead.chunk_bytes;
@@ -169,6 +135,41 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
   for (int t = 0; t < kTokens; ++t) {
     SERVAL_UNROLL
     for (int p = 0; p < kPanels; ++p) store_f32(to.out + p * to.out_stride + 16 * t, acc[t][p]);
+  }
+}
+
+// The spikes of the `nr` rows of a tile that begins at row `first`, to outputs that hold all else.
+// `zero`: effective_zero of the format that the panels were packed in.
+template <class Format, int kPanels>
+static SERVAL_NOINLINE void add_spikes(Panels to, const Activations& of, int first, int nr,
+                                       int zero) {
+  const ActivationLayout& layout = of.layout;
+  const int most = layout.k / 32;
+  const size_t n = static_cast<size_t>(nr);
+  const uint8_t* base = of.quantized + static_cast<size_t>(first) * layout.token_bytes;
+  const int32_t* counts = reinterpret_cast<const int32_t*>(base + layout.count_offset * n);
+  const Spike* spikes = reinterpret_cast<const Spike*>(base + layout.spike_offset * n);
+  for (int t = 0; t < nr; ++t, spikes += most, to.out += 16) {
+    if (counts[t] == 0) continue;
+    F32 acc[kPanels];
+    SERVAL_UNROLL
+    for (int p = 0; p < kPanels; ++p) acc[p] = load_f32(to.out + p * to.out_stride);
+    for (const Spike* s = spikes; s != spikes + counts[t]; ++s) {
+      const int chunk = s->line / 8;
+      const int line = s->line % 8;
+      const int c = chunk % Format::kChunks;
+      const uint8_t* w = to.w + static_cast<size_t>(chunk / Format::kChunks) * Format::kBlockBytes;
+      SERVAL_UNROLL
+      for (int p = 0; p < kPanels; ++p, w += to.stride) {
+        I32 sum = set1_i32(-zero * s->value);
+        DotWeights<Format::kWide>(Format::line(w, c, line))
+            .dot(sum, reinterpret_cast<const int8_t*>(&s->four));
+        const F32 scale = Format::scale(w, c, line / (8 / Format::kSubs));
+        acc[p] = fma_broadcast(mul(to_f32(sum), scale), &s->unit, acc[p]);
+      }
+    }
+    SERVAL_UNROLL
+    for (int p = 0; p < kPanels; ++p) store_f32(to.out + p * to.out_stride, acc[p]);
   }
 }
 
@@ -244,7 +245,7 @@ struct TileStep {
   template <int kTokens, int kStride>
   SERVAL_INLINE void run(int t) const {
     if constexpr (kPanels == 1 || kTokens <= kBulkTile) {
-      const Operand moved = {a.q + 4 * t, a.scale + t, a.spike + t, a.plane + 4 * t};
+      const Operand moved = {a.q + 4 * t, a.scale + t, a.plane + 4 * t};
       const Panels part = {to.w, to.stride, to.out + 16 * t, to.out_stride};
       multiply_tile<Format, kPanels, kTokens, kStride>(part, blocks, moved, nr, resume,
                                                        t == 0 ? ahead : Ahead{nullptr, 0});
@@ -276,7 +277,6 @@ static SERVAL_INLINE Operand tile_operand(const PanelJob& job, int first, int nr
   Operand a;
   a.q = reinterpret_cast<const int8_t*>(base + 32 * c * n);
   a.scale = reinterpret_cast<const float*>(base + layout.scale_offset * n) + c * n;
-  a.spike = reinterpret_cast<const int32_t*>(base + layout.spike_offset * n) + 4 * c * n;
   a.plane = job.plane < 0
                 ? nullptr
                 : base + layout.plane_offset[job.plane] * n + 4 * c * n * static_cast<size_t>(subs);
@@ -309,6 +309,7 @@ static void multiply_in_registers(const PanelJob& job) {
     }
     const Panels to = {job.panel, 0, job.out + 16 * first, 0};
     for_token_groups(TileStep<Format, 1>{to, blocks, a, nr, false, ahead}, nr);
+    add_spikes<Format, 1>(to, *job.activations, first, nr, effective_zero<Format>());
   }
 }
 
@@ -355,6 +356,11 @@ static void multiply_unpacked(const PanelJob& job) {
       const Panels to = {w, stride, job.out + 16 * first, int64_t{16} * rows};
       for_token_groups(TileStep<To, kPanels>{to, count, a, nr, c > 0, ahead}, nr);
     }
+  }
+  for (int first = 0; first < rows; first += job.activations->tile) {
+    const Panels to = {job.scratch, stride, job.out + 16 * first, int64_t{16} * rows};
+    add_spikes<To, kPanels>(to, *job.activations, first, tile_rows(*job.activations, first),
+                            effective_zero<Format>());
   }
 }
 
@@ -432,83 +438,5 @@ static void decode_float_row(const uint8_t* w, int k, int row, float* out) {
   for (int i = 0; i < k; ++i, w += Format::kLineBytes) {
     store_f32(line, Format::line(w));
     out[i] = line[row];
-  }
-}
-
-// ---- activations
-
-// One chunk: int8 values and, of the largest, the multiple of 128 that they leave over.
-struct QuantizedChunk {
-  alignas(64) int8_t bytes[32];
-  float scale;
-  int sums[2];  // of the 16-wide halves, the spike included
-  int spike;    // multiple of kSpikeUnit
-  int at;       // its place, 0..31
-};
-
-static SERVAL_INLINE void quantize_chunk(const float* x, QuantizedChunk& out) {
-  F32 a = load_f32(x);
-  F32 b = load_f32(x + 16);
-  if (any_not_finite(a, b)) {
-    // Whatever it is multiplied with becomes NaN too, so that the logits tell of it.
-    out = QuantizedChunk{{}, __builtin_nanf(""), {}, 0, 0};
-    return;
-  }
-  const F32 abs_a = abs(a);
-  const F32 abs_b = abs(b);
-  const float largest = reduce_max(max(abs_a, abs_b));
-  const int in_a = first_equal(abs_a, largest);
-  const int place = in_a < 16 ? in_a : 16 + (first_equal(abs_b, largest) & 15);
-  const uint32_t bit = 1U << (place & 15);
-  const F32 rest_a = place < 16 ? select_bits(bit, zero_f32(), a) : a;
-  const F32 rest_b = place < 16 ? b : select_bits(bit, zero_f32(), b);
-  const float second = reduce_max(max(abs(rest_a), abs(rest_b)));
-  // Below this the reciprocal overflows; such a chunk is zero for any purpose.
-  const bool tiny = largest < 1e-30F;
-  const float by_rest = second * (1.0F / 127.0F);
-  const float by_spike = largest * (1.0F / (127.0F * kSpikeUnit));
-  out.scale = tiny ? 0.0F : by_rest > by_spike ? by_rest : by_spike;
-  const float inverse = tiny ? 0.0F : 1.0F / out.scale;
-  out.sums[0] = quantize_16(rest_a, inverse, out.bytes);
-  out.sums[1] = quantize_16(rest_b, inverse, out.bytes + 16);
-  const int value = round_to_int(x[place] * inverse);
-  out.spike = (value + kSpikeUnit / 2) >> kSpikeShift;
-  out.at = place;
-  out.bytes[place] = static_cast<int8_t>(value - out.spike * kSpikeUnit);
-  out.sums[place / 16] += value;
-}
-
-static void quantize(const float* x, const ActivationLayout& layout, uint8_t* tile, int nr, int t) {
-  const size_t n = static_cast<size_t>(nr);
-  int8_t* q = reinterpret_cast<int8_t*>(tile) + 4 * t;
-  float* scales = reinterpret_cast<float*>(tile + layout.scale_offset * n) + t;
-  int32_t* spikes = reinterpret_cast<int32_t*>(tile + layout.spike_offset * n) + t;
-  QuantizedChunk chunk;
-  for (int c = 0; c < layout.k / 32; ++c, x += 32) {
-    quantize_chunk(x, chunk);
-    for (int j = 0; j < 8; ++j) copy_4(q + 4 * nr * j, chunk.bytes + 4 * j);
-    q += 32 * nr;
-    scales[c * nr] = chunk.scale;
-    const int32_t four =
-        static_cast<int32_t>(static_cast<uint32_t>(chunk.spike & 0xFF) << (8 * (chunk.at % 4)));
-    spikes[0] = 64 * (chunk.at / 4);
-    spikes[nr] = four;
-    spikes[2 * nr] = chunk.at < 16 ? four : 0;
-    spikes[3 * nr] = chunk.at < 16 ? 0 : four;
-    spikes += 4 * nr;
-    for (int p = 0; p < layout.planes; ++p) {
-      const PlaneSpec& spec = layout.plane[p];
-      uint8_t* plane = tile + layout.plane_offset[p] * n;
-      const int both = chunk.sums[0] + chunk.sums[1];
-      for (int s = 0; s < spec.subs; ++s) {
-        const int at = (c * spec.subs + s) * nr + t;
-        const int sum = spec.subs == 1 ? both : chunk.sums[s];
-        if (spec.min) {
-          reinterpret_cast<float*>(plane)[at] = chunk.scale * static_cast<float>(sum);
-        } else {
-          reinterpret_cast<int32_t*>(plane)[at] = -spec.zero * sum;
-        }
-      }
-    }
   }
 }

@@ -100,24 +100,40 @@ static SERVAL_INLINE F32 gelu_tanh_f32(F32 x) {
   return div(x, add(set1(1.0F), exp_f32(y)));
 }
 
-static void silu(const float* x, const float* up, int n, float* out) {
-  for (int i = 0; i < n; i += 16) {
-    const int rest = n - i;
-    const bool whole = rest >= 16;
-    F32 y = silu_f32(whole ? load_f32(x + i) : load_some(x + i, rest));
-    if (up != nullptr) y = mul(y, whole ? load_f32(up + i) : load_some(up + i, rest));
-    whole ? store_f32(out + i, y) : store_some(out + i, rest, y);
+// rows x `columns` (at most 16) of a product, `up` beside it or null, to rows of `out`. Rows are
+// independent of each other, so their long chains of operations overlap.
+template <F32 (*kFunction)(F32)>
+static SERVAL_INLINE void activate(const ActivationJob& job) {
+  const float* x = job.x;
+  const float* up = job.up;
+  float* out = job.out;
+  for (int r = 0; r < job.rows; ++r, x += 16, out += job.stride) {
+    F32 y = kFunction(load_f32(x));
+    if (up != nullptr) {
+      y = mul(y, load_f32(up));
+      up += 16;
+    }
+    job.columns == 16 ? store_f32(out, y) : store_some(out, job.columns, y);
   }
 }
 
-static void gelu_tanh(const float* x, const float* up, int n, float* out) {
-  for (int i = 0; i < n; i += 16) {
-    const int rest = n - i;
-    const bool whole = rest >= 16;
-    F32 y = gelu_tanh_f32(whole ? load_f32(x + i) : load_some(x + i, rest));
-    if (up != nullptr) y = mul(y, whole ? load_f32(up + i) : load_some(up + i, rest));
-    whole ? store_f32(out + i, y) : store_some(out + i, rest, y);
+static void silu(const ActivationJob& job) { activate<silu_f32>(job); }
+static void gelu_tanh(const ActivationJob& job) { activate<gelu_tanh_f32>(job); }
+
+// inout[r][i] += x[r][i] of a panel.
+static void add_panel(const float* x, int rows, int columns, float* inout, int64_t stride) {
+  for (int r = 0; r < rows; ++r, x += 16, inout += stride) {
+    if (columns == 16) {
+      store_f32(inout, add(load_f32(inout), load_f32(x)));
+    } else {
+      store_some(inout, columns, add(load_some(inout, columns), load_f32(x)));
+    }
   }
+}
+
+static void add_bias(const float* bias, int rows, float* inout) {
+  const F32 b = load_f32(bias);
+  for (int r = 0; r < rows; ++r, inout += 16) store_f32(inout, add(load_f32(inout), b));
 }
 
 static SERVAL_INLINE F32 softcap_f32(F32 x, F32 cap, F32 inverse) {

@@ -28,6 +28,8 @@ static const KernelTable kTable = {
     quantize,
     norm,
     add_row,
+    add_panel,
+    add_bias,
     scale_row,
     silu,
     gelu_tanh,
