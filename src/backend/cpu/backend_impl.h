@@ -2,6 +2,7 @@
 // attention.cpp plans attention.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -14,6 +15,14 @@
 namespace serval::cpu {
 
 constexpr int kMaxQueries = 128;  // of one attention job: rows x heads of a group
+
+// Panels of a matrix in a row, where gate and up take turns.
+constexpr int kStretch = 8;
+
+// Results that a worker holds at once: of two panels, or of two stretches for few rows.
+inline size_t result_bytes(size_t rows) {
+  return 2 * std::max(rows, size_t{kStretch} * kFewRows) * kPanelRows * sizeof(float);
+}
 
 // cos and sin of the step's rows, [rows][dims / 2] each, filled by begin_step.
 struct RopeTable {
@@ -103,9 +112,10 @@ class CpuBackend final : public Backend {
   void prepare(int worker, Range rows, const Tensor& x, const int32_t* row_ids, const Norm* norm,
                const Activations& to);
   void prepare_row(const float* x, int row, const Norm* norm, const Activations& to, float* buffer);
-  // All rows times one or two panels, plus bias: [panel][rows][16] in the worker's memory.
+  // All rows times one or two panels, plus bias: [panel][rows][16] in the worker's memory, `at`
+  // floats from its beginning.
   const float* multiply(int worker, const Activations& activations, const PanelRef& panel,
-                        const PanelRef& second);
+                        const PanelRef& second, ptrdiff_t at = 0);
   // Items per claim of a phase whose items are panels (or pairs) for `rows` rows.
   int grain(int count, int rows) const;
   // A unit is what is multiplied at once: a panel, or two neighbours.
@@ -114,6 +124,10 @@ class CpuBackend final : public Backend {
   template <typename Each>
   void for_panels(int worker, Range units, const PackedLinear& linear,
                   const Activations& activations, const Each& each);
+  // Calls each(panel, gate's product, up's product) for these panels of both parts.
+  template <typename Each>
+  void gated_few(int worker, Range panels, const PackedLinear& linear,
+                 const Activations& activations, const Each& each);
   void hand_out_hidden(Tensor x, const Norm& norm, LogitSink& sink);
   void finish_head(const Finish& finish, const RowSpan& span, int row, int kv_head);
   void plan_attention(const Tensor& q, const KvView& view, const KvLayer& kv,

@@ -193,8 +193,8 @@ static SERVAL_INLINE void top_two(F32 x, F32 y, float* top) {
   __m128 e = _mm256_castps256_ps128(c);
   __m128 f = _mm256_extractf128_ps(c, 1);
   __m128 largest = _mm_max_ps(e, f);
-  __m128 next = _mm_max_ps(_mm_min_ps(e, f), _mm_max_ps(_mm256_castps256_ps128(d),
-                                                        _mm256_extractf128_ps(d, 1)));
+  __m128 next = _mm_max_ps(_mm_min_ps(e, f),
+                           _mm_max_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps(d, 1)));
   e = _mm_movehl_ps(largest, largest);
   f = _mm_movehl_ps(next, next);
   next = _mm_max_ps(_mm_min_ps(largest, e), _mm_max_ps(next, f));

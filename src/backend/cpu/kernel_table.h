@@ -21,9 +21,10 @@ constexpr int kMaxPlanes = 3;    // distinct planes that the parts of one Linear
 constexpr int kKvTile = 32;      // tokens per K/V tile, = kBlockTokens
 constexpr int kKvSegment = 512;  // = kSegmentTokens
 
-// Activations are int8 with one float scale per chunk. Where the largest value of a chunk is more
-// than twice the second, it is 128 * spike + q: it may be up to 128 times the others before it costs
-// them precision (docs/adr/0002-spikes.md). Spikes are few, so they stand in a list beside the row.
+// Activations are int8 with one float scale per chunk. Where the largest value of a chunk would
+// make the scale too coarse for the others, it is 128 * spike + q: it may be up to 128 times the
+// others before it costs them precision (docs/adr/0002-spikes.md). Spikes are few, so they stand in
+// a list beside the row.
 constexpr int kSpikeUnit = 128;
 
 struct Spike {

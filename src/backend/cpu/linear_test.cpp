@@ -16,16 +16,20 @@ bool is_float(DType type) {
   return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16;
 }
 
-// The activation that the kernels multiply: per 32 values int8 steps that fit all, or all but a
-// largest that is more than twice the second and may take 127 * 128 steps.
+// The activation that the kernels multiply: per 32 values int8 steps that fit all, or all but the
+// largest, which then may take 127 * 128 steps, if that lowers the squared step enough.
 std::vector<double> quantized(const float* x, int k) {
   std::vector<double> out(static_cast<size_t>(k));
+  double squares = 0;
+  for (int i = 0; i < k; ++i) squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
   for (int c = 0; c < k; c += 32) {
     std::vector<float> sizes;
     for (int i = 0; i < 32; ++i) sizes.push_back(std::fabs(x[c + i]));
     std::nth_element(sizes.begin(), sizes.begin() + 1, sizes.end(), std::greater<>());
     const float largest = *std::max_element(sizes.begin(), sizes.end());
-    const float scale = largest > 2.0F * sizes[1]
+    const double saved = static_cast<double>(largest) * static_cast<double>(largest) -
+                         static_cast<double>(sizes[1]) * static_cast<double>(sizes[1]);
+    const float scale = saved > 16.0 * squares / k
                             ? std::max(sizes[1] * (1.0F / 127.0F), largest * (1.0F / 16256.0F))
                             : largest * (1.0F / 127.0F);
     for (int i = 0; i < 32; ++i) {

@@ -120,7 +120,7 @@ void CpuBackend::reserve(const StepLimits& limits) {
   for (Worker& worker : workers_) {
     worker.row.reserve((features + 16) * sizeof(float));
     worker.panel.reserve(panel_scratch_bytes(need_.features));
-    worker.out.reserve(2 * rows * kPanelRows * sizeof(float));
+    worker.out.reserve(result_bytes(rows));
   }
   for (const auto& rope : ropes_) {
     const size_t values = rows * static_cast<size_t>(rope->spec.dims / 2);
@@ -148,7 +148,7 @@ size_t cpu_scratch_bytes(const ScratchNeeds& needs, const StepLimits& limits, in
                            static_cast<size_t>(needs.rotations) * 2 * sizeof(float);
   const size_t worker_bytes =
       (features + 16) * sizeof(float) + cpu::panel_scratch_bytes(needs.features) +
-      2 * rows * cpu::kPanelRows * sizeof(float) +
+      cpu::result_bytes(rows) +
       cpu::attention_scratch_floats(cpu::kMaxQueries, needs.head_dim) * sizeof(float);
   const auto workers = static_cast<size_t>(threads > 0 ? threads : cpu::usable_cores());
   return rows * row_bytes + workers * worker_bytes;

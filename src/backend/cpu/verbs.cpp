@@ -46,7 +46,7 @@ void CpuBackend::size_for(const PackedLinear& linear, int rows) {
   for (Worker& worker : workers_) {
     worker.row.reserve((static_cast<size_t>(linear.in_features()) + 16) * sizeof(float));
     worker.panel.reserve(panel_scratch_bytes(linear.in_features()));
-    worker.out.reserve(2 * n * kPanelRows * sizeof(float));
+    worker.out.reserve(result_bytes(n));
   }
 }
 
@@ -89,9 +89,9 @@ void CpuBackend::prepare(int worker, Range rows, const Tensor& x, const int32_t*
 }
 
 const float* CpuBackend::multiply(int worker, const Activations& activations, const PanelRef& panel,
-                                  const PanelRef& second) {
+                                  const PanelRef& second, ptrdiff_t at) {
   Worker& own = workers_[static_cast<size_t>(worker)];
-  float* out = own.out.as<float>();
+  float* out = own.out.as<float>() + at;
   float* second_out = out + static_cast<ptrdiff_t>(activations.rows) * kPanelRows;
   const auto run = [&](const PanelRef& a, const PanelRef& b, float* to) {
     const PanelJob job{a.data(), b.data(), &activations, a.part->plane, own.panel.as<uint8_t>(),
@@ -140,6 +140,24 @@ void CpuBackend::for_panels(int worker, Range units, const PackedLinear& linear,
         multiply(worker, activations, {part, panel}, two ? PanelRef{part, panel + 1} : PanelRef{});
     each(*part, panel, y);
     if (two) each(*part, panel + 1, y + static_cast<ptrdiff_t>(rows) * kPanelRows);
+  }
+}
+
+// With few rows the weights' way from memory is the limit: first a stretch of gate panels, then the
+// same of up, so that each is one long stream.
+template <typename Each>
+void CpuBackend::gated_few(int worker, Range panels, const PackedLinear& linear,
+                           const Activations& activations, const Each& each) {
+  const std::vector<PackedPart>& parts = linear.parts();
+  const ptrdiff_t step = static_cast<ptrdiff_t>(activations.rows) * kPanelRows;
+  for (int first = panels.first; first < panels.end; first += kStretch) {
+    const int count = std::min(kStretch, panels.end - first);
+    for (int i = 0; i < 2 * count; ++i) {
+      multiply(worker, activations, {&parts[static_cast<size_t>(i / count)], first + i % count}, {},
+               i * step);
+    }
+    const float* out = workers_[static_cast<size_t>(worker)].out.as<float>();
+    for (int i = 0; i < count; ++i) each(first + i, out + i * step, out + (count + i) * step);
   }
 }
 
@@ -320,13 +338,16 @@ void CpuBackend::ffn_in(Tensor x, const Norm& norm, const Linear& linear, Activa
   const auto prepared = [&](int worker, int first, int end) {
     prepare(worker, {first, end}, x, nullptr, &norm, activations);
   };
+  const auto finish = [&](int panel, const float* gate, const float* up) {
+    act({gate, up, rows, valid_columns(parts[0], panel), h.row(0) + panel * kPanelRows, h.stride});
+  };
   const auto product = [&](int worker, int first, int end) {
+    if (gated && rows <= kFewRows)
+      return gated_few(worker, {first, end}, matrix, activations, finish);
     for (int panel = first; panel < end; ++panel) {
       const float* gate = multiply(worker, activations, {&parts[0], panel},
                                    gated ? PanelRef{&parts[1], panel} : PanelRef{});
-      const float* up = gate + static_cast<ptrdiff_t>(rows) * kPanelRows;
-      act({gate, gated ? up : nullptr, rows, valid_columns(parts[0], panel),
-           h.row(0) + panel * kPanelRows, h.stride});
+      finish(panel, gate, gated ? gate + static_cast<ptrdiff_t>(rows) * kPanelRows : nullptr);
     }
   };
   const int panels = parts[0].panels;

@@ -29,11 +29,15 @@ struct Panels {
   int64_t out_stride;
 };
 
-// Memory to prefetch while multiplying: `chunk_bytes` (0: nothing) from `at` on for every chunk
+// Memory to prefetch while multiplying: `chunk_bytes` from `at` (null: nothing) on for every chunk
 // done.
 struct Ahead {
   const uint8_t* at;
   int chunk_bytes;
+  SERVAL_INLINE void fetch() {
+    for (int i = 0; i < chunk_bytes; i += 64) __builtin_prefetch(at + i);
+    at += chunk_bytes;
+  }
 };
 
 // With one panel the broadcast is part of the instruction; two share it in a register, as loads
@@ -127,8 +131,7 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
       a.q += 32 * stride;
       a.scale += stride;
       if (Format::kMin || kZero) a.plane += 4 * Format::kSubs * stride;
-      for (int i = 0; i < ahead.chunk_bytes; i += 64) __builtin_prefetch(ahead.at + i);
-      ahead.at += ahead.chunk_bytes;
+      if (ahead.at != nullptr) ahead.fetch();
     }
   }
   SERVAL_UNROLL

@@ -32,9 +32,11 @@ static SERVAL_NOINLINE SpikeOf quantize_spiked(const float* x, const float* top,
   return {value, at};
 }
 
-// 32 values to bytes, their scale and the sums of the halves' bytes.
-static SERVAL_INLINE SpikeOf quantize_chunk(const float* x, int8_t* bytes, float& scale,
-                                            int32_t* sums) {
+// 32 values to bytes, their scale and the sums of the halves' bytes. A spike is taken out where
+// that lowers the noise of the steps, which goes with the square of the largest value, by more than
+// `worth`.
+static SERVAL_INLINE SpikeOf quantize_chunk(const float* x, float worth, int8_t* bytes,
+                                            float& scale, int32_t* sums) {
   const F32 a = load_f32(x);
   const F32 b = load_f32(x + 16);
   if (any_not_finite(a, b)) {
@@ -45,9 +47,11 @@ static SERVAL_INLINE SpikeOf quantize_chunk(const float* x, int8_t* bytes, float
   }
   float top[2];
   top_two(abs(a), abs(b), top);
+  if (top[0] * top[0] - top[1] * top[1] > worth) {
+    return quantize_spiked(x, top, bytes, scale, sums);
+  }
   // Below this the reciprocal overflows; such a chunk is zero for any purpose.
   const bool tiny = top[0] < 1e-30F;
-  if (top[0] > 2.0F * top[1] && !tiny) return quantize_spiked(x, top, bytes, scale, sums);
   scale = tiny ? 0.0F : top[0] * (1.0F / 127.0F);
   quantize_32(a, b, tiny ? 0.0F : 1.0F / scale, bytes, sums);
   return {0, 0};
@@ -87,11 +91,25 @@ static SERVAL_INLINE void fill_plane(const QuantizedPiece& piece, int count, con
   }
 }
 
+// In mean squares of the row: docs/adr/0002-spikes.md.
+static constexpr float kSpikeWorth = 16.0F;
+
+static SERVAL_INLINE float mean_square(const float* x, int n) {
+  F32 sum = zero_f32();
+  for (int i = 0; i < n; i += 16) {
+    const F32 v = load_f32(x + i);
+    sum = fma(v, v, sum);
+  }
+  return reduce_add(sum) / static_cast<float>(n);
+}
+
 static void quantize(const float* x, const ActivationLayout& layout, uint8_t* tile, int nr, int t) {
   const size_t n = static_cast<size_t>(nr);
   const int chunks = layout.k / 32;
-  Spike* const spikes = reinterpret_cast<Spike*>(tile + layout.spike_offset * n) +
-                        static_cast<ptrdiff_t>(t) * chunks;
+  // Not below what a square can hold: a spike is at least 1e-15.
+  const float worth = kSpikeWorth * mean_square(x, layout.k) + 1e-30F;
+  Spike* const spikes =
+      reinterpret_cast<Spike*>(tile + layout.spike_offset * n) + static_cast<ptrdiff_t>(t) * chunks;
   Spike* spike = spikes;
   QuantizedPiece piece;
   for (int first = 0; first < chunks; first += kPieceChunks) {
@@ -99,7 +117,7 @@ static void quantize(const float* x, const ActivationLayout& layout, uint8_t* ti
     for (int c = 0; c < count; ++c, x += 32) {
       int32_t* sums = piece.sums + 2 * c;
       int32_t* all = piece.all + 2 * c;
-      const SpikeOf found = quantize_chunk(x, piece.bytes + 32 * c, piece.scale[c], sums);
+      const SpikeOf found = quantize_chunk(x, worth, piece.bytes + 32 * c, piece.scale[c], sums);
       all[0] = sums[0];
       all[1] = sums[1];
       if (found.value == 0) continue;
