@@ -12,7 +12,7 @@
 namespace serval::cpu {
 namespace {
 
-constexpr int kJobQueries = 32;  // rows x heads of one job: enough to share the expanded tiles
+constexpr int kJobQueries = 64;  // rows x heads of one job: enough to share the expanded tiles
 
 int segments_until(int position) { return position / kSegmentTokens + 1; }
 

@@ -72,11 +72,10 @@ size_t attention_partial_floats(int head_dim) {
 
 size_t attention_scratch_floats(int queries, int head_dim) {
   const size_t padded = (static_cast<size_t>(head_dim) + 15) / 16 * 16;
-  const size_t groups = (static_cast<size_t>(queries) + 7) / 8;
-  const size_t tiles = 2 * kKvTile * padded;
-  const size_t per_query = 2 * padded + attention_partial_floats(head_dim);
-  const size_t softmax = 16 + 8 * 16;
-  return tiles + groups * (8 * per_query + softmax);
+  const size_t slots = (static_cast<size_t>(queries) + 7) / 8 * 8;
+  const size_t scores = kKvSegment + 16;
+  const size_t per_query = 2 * padded + attention_partial_floats(head_dim) + scores + 2;
+  return slots * per_query + kKvTile * padded + kKvSegment * 32;
 }
 
 }  // namespace serval::cpu

@@ -1,277 +1,264 @@
-// K/V cache rows and attention over them.
+// Attention over the K/V cache.
 //
-// Attention of one query is defined per 32-token tile at absolute positions, whatever else is
-// computed beside it: scores by ascending head dimension, mask, running maximum (online softmax,
-// Milakov and Gimelshein 2018), weights and sums per lane, values by ascending token. Tiles belong
-// to 512-token segments; each segment starts afresh and the segments' results are merged in
-// ascending order. A tile or segment without visible tokens changes no bit, so it may be skipped.
-// Queries are computed eight at a time against K and V tiles expanded to float; all query heads of
-// a KV head share the expanded tiles, and so do the rows of a prefill chunk.
+// The attention of one query is defined per segment of 512 tokens, whatever else is computed
+// beside it: scores by ascending head dimension, their maximum, weights 2^(score - maximum), sums
+// of the weights per lane (token i in lane i % 16), values by ascending token. Segments' results
+// are merged in ascending order (online softmax, Milakov and Gimelshein 2018). Tokens that a query
+// does not see have weight 0, so it changes no bit whether a kernel skips or computes them. Scores
+// count in powers of two: log2(e) is part of the scale of the queries.
+//
+// A job goes through a segment in three passes: scores of all its queries, eight at a time, tile
+// by tile; softmax of every query; values. Many queries share K tiles and V strips expanded to
+// floats (prefill); up to sixteen take them from the cache as they are and convert in registers, so
+// that a decode reads the cache once and writes nothing but scores.
+//
+// Limits: prefill and decode with many heads per KV head the float multiply-adds, 2 * head_dim for
+// a query and a token; decode with few heads the read bandwidth, for which every tile is prefetched
+// while the ones before it are computed.
 
 static constexpr int kQueryGroup = 8;
+static constexpr int kDirectGroups = 2;              // up to so many groups convert in registers
+static constexpr int kScoreStride = kKvSegment + 16;  // rows fall on different lines of the cache
 static constexpr float kNegInf = -__builtin_inff();
 static constexpr float kLowest = -3.0e38F;
+static constexpr float kLog2E = 1.44269504F;
 
-static SERVAL_INLINE int round_up_16(int n) { return (n + 15) / 16 * 16; }
-
-// ---- cache rows
-
-static SERVAL_INLINE int kv_groups(int head_dim) { return (head_dim + 31) / 32; }
-
-static void store_k(int format, const float* k, int head_dim, int token, uint8_t* block) {
-  if (format == kKvF32) {
-    float* out = reinterpret_cast<float*>(block) + token;
-    for (int d = 0; d < head_dim; ++d) out[kKvTile * d] = k[d];
-  } else if (format == kKvF16) {
-    uint16_t* out = reinterpret_cast<uint16_t*>(block) + token;
-    alignas(64) uint16_t half[16];
-    for (int d = 0; d < head_dim; d += 16) {
-      const int rest = head_dim - d;
-      store_f16(half, rest >= 16 ? load_f32(k + d) : load_some(k + d, rest));
-      for (int i = 0; i < 16 && i < rest; ++i) out[kKvTile * (d + i)] = half[i];
-    }
-  } else {
-    int8_t* out = reinterpret_cast<int8_t*>(block) + token;
-    uint16_t* scales = reinterpret_cast<uint16_t*>(block + kKvTile * head_dim) + token;
-    alignas(64) int8_t bytes[32];
-    for (int d = 0; d < head_dim; d += 32) {
-      const int rest = head_dim - d < 32 ? head_dim - d : 32;
-      scales[kKvTile * (d / 32)] = quantize_kv_group(k + d, rest, bytes);
-      for (int i = 0; i < rest; ++i) out[kKvTile * (d + i)] = bytes[i];
-    }
-  }
+// 2^x for x <= 0. 2^n by exponent bits times a degree-5 polynomial (minimax, relative error below
+// 2e-7 with rounding) of the rest in [-1/2, 1/2]. Exactly 1 at 0; exactly 0 below -126.5; NaN stays
+// NaN.
+static SERVAL_INLINE F32 exp2_f32(F32 x) {
+  const F32 clamped = max(set1(-127.0F), x);
+  const F32 n = round_f32(clamped);
+  const F32 r = sub(clamped, n);
+  F32 p = set1(1.3264724392e-3F);
+  p = fma(p, r, set1(9.6715132386e-3F));
+  p = fma(p, r, set1(5.5507337563e-2F));
+  p = fma(p, r, set1(2.4022242075e-1F));
+  p = fma(p, r, set1(6.9314697759e-1F));
+  p = fma(p, r, set1(1.0F));
+  return mul(p, power_of_two(to_i32(n)));
 }
 
-static void store_v(int format, const float* v, int head_dim, int token, uint8_t* block) {
-  if (format == kKvF32) {
-    float* out = reinterpret_cast<float*>(block) + token * head_dim;
-    for (int d = 0; d < head_dim; ++d) out[d] = v[d];
-  } else if (format == kKvF16) {
-    uint16_t* out = reinterpret_cast<uint16_t*>(block) + token * head_dim;
-    alignas(64) uint16_t half[16];
-    for (int d = 0; d < head_dim; d += 16) {
-      const int rest = head_dim - d;
-      if (rest >= 16) {
-        store_f16(out + d, load_f32(v + d));
-      } else {
-        store_f16(half, load_some(v + d, rest));
-        for (int i = 0; i < rest; ++i) out[d + i] = half[i];
-      }
-    }
-  } else {
-    int8_t* out = reinterpret_cast<int8_t*>(block) + token * head_dim;
-    uint16_t* scales =
-        reinterpret_cast<uint16_t*>(block + kKvTile * head_dim) + token * kv_groups(head_dim);
-    alignas(64) int8_t bytes[32];
-    for (int d = 0; d < head_dim; d += 32) {
-      const int rest = head_dim - d < 32 ? head_dim - d : 32;
-      scales[d / 32] = quantize_kv_group(v + d, rest, bytes);
-      for (int i = 0; i < rest; ++i) out[d + i] = bytes[i];
-    }
-  }
-}
+// ---- scores
 
-// ---- tiles as float: K [head_dim][32], V [tokens][padded head_dim]
-
-static SERVAL_NOINLINE void expand_k(int format, const uint8_t* block, int head_dim, float* out) {
-  const int n = head_dim * kKvTile;
-  if (format == kKvF32) {
-    const float* in = reinterpret_cast<const float*>(block);
-    for (int i = 0; i < n; i += 16) store_f32(out + i, load_f32(in + i));
-  } else if (format == kKvF16) {
-    for (int i = 0; i < n; i += 16) store_f32(out + i, load_f16(block + 2 * i));
-  } else {
-    const uint8_t* scales = block + n;
-    for (int d = 0; d < head_dim; ++d) {
-      for (int t = 0; t < kKvTile; t += 16) {
-        const F32 scale = load_f16(scales + 2 * (kKvTile * (d / 32) + t));
-        store_f32(out + kKvTile * d + t, mul(scale, to_f32(load_i8_i32(block + kKvTile * d + t))));
-      }
-    }
-  }
-}
-
-static SERVAL_NOINLINE void expand_v(int format, const uint8_t* block, int head_dim, int tokens,
-                                     float* out) {
-  const int padded = round_up_16(head_dim);
-  const int groups = kv_groups(head_dim);
-  alignas(64) uint8_t part[64];
-  for (int t = 0; t < tokens; ++t, out += padded) {
-    for (int d = 0; d < head_dim; d += 16) {
-      const int size = format == kKvF32 ? 4 : format == kKvF16 ? 2 : 1;
-      const uint8_t* in = block + size * (t * head_dim + d);
-      if (head_dim - d < 16) {
-        for (int i = 0; i < 64; ++i) part[i] = i < size * (head_dim - d) ? in[i] : 0;
-        in = part;
-      }
-      F32 value;
-      if (format == kKvF32) {
-        value = load_f32(reinterpret_cast<const float*>(in));
-      } else if (format == kKvF16) {
-        value = load_f16(in);
-      } else {
-        const uint8_t* scale = block + kKvTile * head_dim + 2 * (t * groups + d / 32);
-        value = mul(set1(f16_value(scale)), to_f32(load_i8_i32(in)));
-      }
-      store_f32(out + d, value);
-    }
-  }
-}
-
-// ---- products
-
-// scores[query][32] = q k; q is packed [head_dim][kQueries].
-template <int kQueries>
-static SERVAL_NOINLINE void score_tile(const float* q, const float* k, int head_dim,
-                                       float* scores) {
-  F32 a[kQueries], b[kQueries];
+// scores[query][32] = q k for one tile; q is packed [head_dim][kQueries]. Registers: 2 sums for
+// each query, 2 of K, one broadcast. kVectors 1: only the first 16 tokens are wanted.
+template <int kQueries, int kVectors, int kSource>
+static SERVAL_NOINLINE void score_tile(const float* q, const uint8_t* k, int head_dim,
+                                       const uint8_t* ahead, float* scores) {
+  constexpr int kRow = kKvTile * element_bytes<kSource>();
+  F32 sum[kQueries][kVectors];
+  F32 scale[kVectors];
   SERVAL_UNROLL
-  for (int i = 0; i < kQueries; ++i) a[i] = b[i] = zero_f32();
-  for (int d = 0; d < head_dim; ++d, k += kKvTile, q += kQueries) {
-    const F32 k0 = load_f32(k);
-    const F32 k1 = load_f32(k + 16);
+  for (int i = 0; i < kQueries; ++i) {
     SERVAL_UNROLL
-    for (int i = 0; i < kQueries; ++i) {
-      a[i] = fma_broadcast(k0, q + i, a[i]);
-      b[i] = fma_broadcast(k1, q + i, b[i]);
+    for (int j = 0; j < kVectors; ++j) sum[i][j] = zero_f32();
+  }
+  const uint8_t* scales = k + kKvTile * head_dim;
+  for (int group = 0; group < head_dim; group += 32, scales += 2 * kKvTile) {
+    if constexpr (kSource == kKvQ8) {
+      SERVAL_UNROLL
+      for (int j = 0; j < kVectors; ++j) scale[j] = load_f16(scales + 32 * j);
+    }
+    const int end = head_dim - group < 32 ? head_dim - group : 32;
+    for (int d = 0; d < end; ++d, k += kRow, q += kQueries) {
+      F32 key[kVectors];
+      SERVAL_UNROLL
+      for (int j = 0; j < kVectors; ++j) {
+        key[j] = load_elements<kSource>(k + j * kRow / 2);
+        if constexpr (kSource == kKvQ8) key[j] = mul(key[j], scale[j]);
+      }
+      if constexpr (kSource != kExpanded) {
+        for (int b = 0; b < kRow; b += 64) __builtin_prefetch(ahead + b);
+        ahead += kRow;
+      }
+      SERVAL_UNROLL
+      for (int i = 0; i < kQueries; ++i) {
+        SERVAL_UNROLL
+        for (int j = 0; j < kVectors; ++j) sum[i][j] = fma_broadcast(key[j], q + i, sum[i][j]);
+      }
     }
   }
   SERVAL_UNROLL
   for (int i = 0; i < kQueries; ++i) {
-    store_f32(scores + kKvTile * i, a[i]);
-    store_f32(scores + kKvTile * i + 16, b[i]);
+    SERVAL_UNROLL
+    for (int j = 0; j < kVectors; ++j) store_f32(scores + kScoreStride * i + 16 * j, sum[i][j]);
   }
 }
 
-// acc[query][padded] = acc * correction[query] + p[query][tokens] v
-template <int kQueries, int kVectors>
-static SERVAL_INLINE void value_columns(const float* p, const float* correction, const float* v,
-                                        int tokens, int padded, float* acc) {
+// ---- values
+
+// acc[query][columns] += p[query][tokens] v[tokens][columns]
+struct ValueRun {
+  const float* p;         // of the first token; queries kScoreStride apart
+  const uint8_t* v;       // first token
+  const uint8_t* ahead;   // prefetched in parallel; not for kExpanded
+  const uint8_t* scales;  // q8: f16 [tokens][groups]
+  int stride;             // elements between tokens
+  int tokens, columns;    // columns: a multiple of 16
+  float* acc;
+  int acc_stride;
+};
+
+// Columns [column, column + 16 kVectors). Registers: kQueries x kVectors sums, kVectors values, one
+// broadcast.
+template <int kQueries, int kVectors, int kSource>
+static SERVAL_INLINE void value_columns(const ValueRun& run, const float* scales, int column) {
+  constexpr int kSize = element_bytes<kSource>();
+  const int acc_stride = run.acc_stride;
+  float* acc = run.acc + column;
   F32 sum[kQueries][kVectors];
   SERVAL_UNROLL
   for (int i = 0; i < kQueries; ++i) {
     SERVAL_UNROLL
-    for (int j = 0; j < kVectors; ++j) {
-      sum[i][j] = mul(load_f32(acc + i * padded + 16 * j), set1(correction[i]));
-    }
+    for (int j = 0; j < kVectors; ++j) sum[i][j] = load_f32(acc + i * acc_stride + 16 * j);
   }
-  for (int t = 0; t < tokens; ++t, v += padded) {
+  const float* p = run.p;
+  const uint8_t* v = run.v + kSize * column;
+  const uint8_t* ahead = run.ahead + kSize * column;
+  const int step = kSize * run.stride;
+  const int groups = kSource == kKvQ8 ? kv_groups(run.stride) : 0;
+  const float* scale = scales + column / 32;
+  for (int t = 0; t < run.tokens; ++t, v += step, ahead += step, scale += groups) {
     F32 value[kVectors];
     SERVAL_UNROLL
-    for (int j = 0; j < kVectors; ++j) value[j] = load_f32(v + 16 * j);
+    for (int j = 0; j < kVectors; ++j) {
+      value[j] = load_elements<kSource>(v + 16 * kSize * j);
+      if constexpr (kSource == kKvQ8) value[j] = mul(value[j], set1(scale[j / 2]));
+    }
+    if constexpr (kSource != kExpanded) {
+      for (int b = 0; b < 16 * kSize * kVectors; b += 64) __builtin_prefetch(ahead + b);
+    }
     SERVAL_UNROLL
     for (int i = 0; i < kQueries; ++i) {
       SERVAL_UNROLL
       for (int j = 0; j < kVectors; ++j) {
-        sum[i][j] = fma_broadcast(value[j], p + kKvTile * i + t, sum[i][j]);
+        sum[i][j] = fma_broadcast(value[j], p + kScoreStride * i + t, sum[i][j]);
       }
     }
   }
   SERVAL_UNROLL
   for (int i = 0; i < kQueries; ++i) {
     SERVAL_UNROLL
-    for (int j = 0; j < kVectors; ++j) store_f32(acc + i * padded + 16 * j, sum[i][j]);
+    for (int j = 0; j < kVectors; ++j) store_f32(acc + i * acc_stride + 16 * j, sum[i][j]);
   }
 }
 
-template <int kQueries>
-static SERVAL_NOINLINE void value_tile(const float* p, const float* correction, const float* v,
-                                       int tokens, int padded, float* acc) {
-  int d = 0;
-  for (; d + 32 <= padded; d += 32) {
-    value_columns<kQueries, 2>(p, correction, v + d, tokens, padded, acc + d);
+template <int kQueries, int kSource>
+static SERVAL_NOINLINE void add_values(const ValueRun& run) {
+  alignas(64) float scales[kSource == kKvQ8 ? kKvTile * 16 : 16];
+  if constexpr (kSource == kKvQ8) {
+    const int count = run.tokens * kv_groups(run.stride);
+    for (int i = 0; i < count; i += 16) store_f32(scales + i, load_f16(run.scales + 2 * i));
   }
-  if (d < padded) value_columns<kQueries, 1>(p, correction, v + d, tokens, padded, acc + d);
-}
-
-// ---- softmax of one tile for up to eight queries
-
-struct Softmax {
-  float maximum[16];
-  float sum[kQueryGroup][16];  // per lane
-};
-
-static SERVAL_INLINE void softmax_reset(Softmax& s) {
-  for (int i = 0; i < 16; ++i) s.maximum[i] = kNegInf;
-  for (int i = 0; i < kQueryGroup; ++i) store_f32(s.sum[i], zero_f32());
-}
-
-// Scores become weights in place; correction[i] scales what was summed before. Bit t of visible[i]
-// says whether query i sees token t.
-static SERVAL_NOINLINE void softmax_tile(int queries, const uint32_t* visible, float softcap_value,
-                                         float* scores, Softmax& state, float* correction) {
-  alignas(64) float tile_max[16];
-  for (int i = 0; i < 16; ++i) tile_max[i] = kNegInf;
-  for (int i = 0; i < queries; ++i) {
-    F32 a = load_f32(scores + kKvTile * i);
-    F32 b = load_f32(scores + kKvTile * i + 16);
-    if (softcap_value > 0.0F) {
-      const F32 cap = set1(softcap_value);
-      const F32 inverse = set1(1.0F / softcap_value);
-      a = softcap_f32(a, cap, inverse);
-      b = softcap_f32(b, cap, inverse);
+  int column = 0;
+  if constexpr (kQueries < 4) {  // enough independent sums to hide the latency of the adders
+    for (; column + 64 <= run.columns; column += 64) {
+      value_columns<kQueries, 4, kSource>(run, scales, column);
     }
-    if (visible[i] != 0xFFFFFFFFU) {
-      a = select_bits(visible[i] & 0xFFFFU, a, set1(kNegInf));
-      b = select_bits(visible[i] >> 16, b, set1(kNegInf));
-    }
-    if (softcap_value > 0.0F || visible[i] != 0xFFFFFFFFU) {
-      store_f32(scores + kKvTile * i, a);
-      store_f32(scores + kKvTile * i + 16, b);
-    }
-    tile_max[i] = reduce_max(max(a, b));
   }
-  const F32 before = load_f32(state.maximum);
-  const F32 now = max(before, load_f32(tile_max));
-  const F32 base = max(now, set1(kLowest));  // nothing visible yet: -inf - base stays -inf
-  alignas(64) float bases[16];
-  store_f32(bases, base);
-  store_f32(state.maximum, now);
-  store_f32(correction, exp_f32(sub(before, base)));
-  for (int i = 0; i < queries; ++i) {
-    const F32 origin = set1(bases[i]);
-    const F32 a = exp_f32(sub(load_f32(scores + kKvTile * i), origin));
-    const F32 b = exp_f32(sub(load_f32(scores + kKvTile * i + 16), origin));
-    store_f32(scores + kKvTile * i, a);
-    store_f32(scores + kKvTile * i + 16, b);
-    store_f32(state.sum[i], fma(load_f32(state.sum[i]), set1(correction[i]), add(a, b)));
+  for (; column + 32 <= run.columns; column += 32) {
+    value_columns<kQueries, 2, kSource>(run, scales, column);
   }
+  if (column < run.columns) value_columns<kQueries, 1, kSource>(run, scales, column);
 }
 
-static SERVAL_INLINE uint32_t visible_tokens(int tile, int position, int window) {
-  const int first = tile * kKvTile;
-  const int last_seen = position - first;  // inclusive
-  const int first_seen = window > 0 ? position - window + 1 - first : 0;
-  if (last_seen < 0 || first_seen >= kKvTile) return 0;
-  uint32_t bits = last_seen >= kKvTile - 1 ? 0xFFFFFFFFU : (1U << (last_seen + 1)) - 1;
-  if (first_seen > 0) bits &= ~((1U << first_seen) - 1);
-  return bits;
-}
-
-// ---- one job
+// ---- kernels by number of queries and source
 
 // Queries [first, first + kQueries), scaled, as [head_dim][kQueries].
 template <int kQueries>
 static void pack_queries(const AttentionJob& job, int first, float* out) {
+  const float scale = job.softcap > 0.0F ? job.scale : job.scale * kLog2E;
   for (int i = 0; i < kQueries; ++i) {
     const int query = first + i;
     const float* q = job.q + job.q_stride * (query / job.group) +
                      static_cast<int64_t>(query % job.group) * job.kv->head_dim;
-    for (int d = 0; d < job.kv->head_dim; ++d) out[kQueries * d + i] = q[d] * job.scale;
+    for (int d = 0; d < job.kv->head_dim; ++d) out[kQueries * d + i] = q[d] * scale;
   }
 }
 
+using ScoreCall = void (*)(const float*, const uint8_t*, int, const uint8_t*, float*);
 struct GroupCalls {
   void (*pack)(const AttentionJob&, int, float*);
-  void (*score)(const float*, const float*, int, float*);
-  void (*value)(const float*, const float*, const float*, int, int, float*);
+  ScoreCall score[4][2];  // [source][vectors - 1]
+  void (*value[4])(const ValueRun&);
 };
-#define SERVAL_GROUP(n) \
-  { pack_queries<n>, score_tile<n>, value_tile<n> }
+#define SERVAL_SCORES(n, source) \
+  { score_tile<n, 1, source>, score_tile<n, 2, source> }
+#define SERVAL_GROUP(n)                                                         \
+  {                                                                             \
+    pack_queries<n>,                                                            \
+        {SERVAL_SCORES(n, kKvF32), SERVAL_SCORES(n, kKvF16),                    \
+         SERVAL_SCORES(n, kKvQ8), SERVAL_SCORES(n, kExpanded)},                 \
+        {add_values<n, kKvF32>, add_values<n, kKvF16>, add_values<n, kKvQ8>,    \
+         add_values<n, kExpanded>},                                             \
+  }
 static const GroupCalls kGroupCalls[kQueryGroup] = {
     SERVAL_GROUP(1), SERVAL_GROUP(2), SERVAL_GROUP(3), SERVAL_GROUP(4),
     SERVAL_GROUP(5), SERVAL_GROUP(6), SERVAL_GROUP(7), SERVAL_GROUP(8)};
 #undef SERVAL_GROUP
+#undef SERVAL_SCORES
+
+static void (*const kExpandK[])(const uint8_t*, int, float*) = {expand_k<kKvF32>, expand_k<kKvF16>,
+                                                                expand_k<kKvQ8>};
+static void (*const kExpandV[])(const uint8_t*, int, int, int, int,
+                                float*) = {expand_v<kKvF32>, expand_v<kKvF16>, expand_v<kKvQ8>};
+
+// ---- softmax
+
+struct TokenRange {  // of a segment
+  int first, end;
+};
+
+// What rows [row, last_row] see of a segment, together.
+static SERVAL_INLINE TokenRange visible_range(const AttentionJob& job, int row, int last_row,
+                                              int segment) {
+  const int base = segment * kKvSegment;
+  const int last = job.position + last_row + 1 - base;
+  const int first = job.window > 0 ? job.position + row - job.window + 1 - base : 0;
+  const TokenRange range = {first > 0 ? first : 0, last < kKvSegment ? last : kKvSegment};
+  return range.first < range.end ? range : TokenRange{0, 0};
+}
+
+// Scores of one query become weights in place, zero in all[first, end) where it sees nothing;
+// returns their sum. `all` contains `seen`.
+static SERVAL_NOINLINE float softmax_row(TokenRange seen, TokenRange all, float softcap_value,
+                                         float* s, float* maximum) {
+  const int first = seen.first / 16 * 16;
+  const int end = round_up_16(seen.end);
+  for (int t = all.first / 16 * 16; t < first && t < all.end; t += 16) store_f32(s + t, zero_f32());
+  for (int t = end; t < all.end; t += 16) store_f32(s + t, zero_f32());
+  *maximum = kNegInf;
+  if (seen.first == seen.end) return 0.0F;
+  if (softcap_value > 0.0F) {
+    const F32 cap = set1(softcap_value * kLog2E);
+    const F32 inverse = set1(1.0F / softcap_value);
+    for (int t = first; t < end; t += 16) {
+      store_f32(s + t, softcap_f32(load_f32(s + t), cap, inverse));
+    }
+  }
+  if (seen.first > first) {
+    const uint32_t bits = 0xFFFFU << (seen.first - first) & 0xFFFFU;
+    store_f32(s + first, select_bits(bits, load_f32(s + first), set1(kNegInf)));
+  }
+  if (seen.end < end) {
+    const uint32_t bits = 0xFFFFU >> (end - seen.end);
+    store_f32(s + end - 16, select_bits(bits, load_f32(s + end - 16), set1(kNegInf)));
+  }
+  F32 most = set1(kNegInf);
+  for (int t = first; t < end; t += 16) most = max(most, load_f32(s + t));
+  *maximum = reduce_max(most);
+  const F32 base = set1(*maximum > kLowest ? *maximum : kLowest);  // -inf - base stays -inf
+  F32 sum = zero_f32();
+  for (int t = first; t < end; t += 16) {
+    const F32 weight = exp2_f32(sub(load_f32(s + t), base));
+    store_f32(s + t, weight);
+    sum = add(sum, weight);
+  }
+  return reduce_add(sum);
+}
+
+// ---- merging segments
 
 static constexpr int kPartialHead = 16;  // floats before acc: maximum, sum
 
@@ -281,7 +268,7 @@ static void merge_segment(float maximum, float sum, const float* acc, int padded
   if (sum == 0.0F) return;  // nothing visible; NaN goes on
   const float now = before > maximum ? before : maximum;
   alignas(64) float factor[16] = {before - now, maximum - now};
-  store_f32(factor, exp_f32(load_f32(factor)));
+  store_f32(factor, exp2_f32(load_f32(factor)));
   out[0] = now;
   out[1] = out[1] * factor[0] + sum * factor[1];
   const F32 old_factor = set1(factor[0]);
@@ -315,87 +302,199 @@ static void merge(const float* partials, int count, int64_t stride, int head_dim
   finish_query(merged, head_dim, o);
 }
 
-static void attend(const AttentionJob& job) {
-  const KvView& kv = *job.kv;
-  const int head_dim = kv.head_dim;
-  const int padded = round_up_16(head_dim);
-  const int queries = job.rows * job.group;
-  const int groups = (queries + kQueryGroup - 1) / kQueryGroup;
-  const int last_position = job.position + job.rows - 1;
-  const int partial_floats = kPartialHead + padded;
+// ---- one job
 
-  // Scratch: K tile, V tile, packed queries, segment sums, merged results, softmax states.
-  float* k_tile = job.scratch;
-  float* v_tile = k_tile + kKvTile * head_dim;
-  float* packed = v_tile + kKvTile * padded;
-  float* acc = packed + groups * kQueryGroup * padded;
-  float* merged = acc + groups * kQueryGroup * padded;
-  Softmax* states = reinterpret_cast<Softmax*>(merged + groups * kQueryGroup * partial_floats);
-  alignas(64) float scores[kQueryGroup * kKvTile];
-  alignas(64) float correction[16];
+// A job's shape and scratch.
+struct Attention {
+  const AttentionJob* job;
+  int head_dim, padded, queries, groups, partial_floats;
+  int source;    // of the kernels: the cache's format, or kExpanded
+  int ahead;     // tiles between a prefetch and its use
+  int last_tile;
+  float* packed;   // [groups][head_dim][8]
+  float* acc;      // [queries][padded]
+  float* merged;   // [queries][partial_floats]
+  float* scores;   // [groups][8][kScoreStride]
+  float* maximum;  // [queries], and sum
+  float* sum;
+  float* k_tile;   // [head_dim][32]
+  float* v_strip;  // [512][32]
 
-  for (int g = 0; g < groups; ++g) {
-    const int n = queries - kQueryGroup * g < kQueryGroup ? queries - kQueryGroup * g : kQueryGroup;
-    kGroupCalls[n - 1].pack(job, kQueryGroup * g, packed + g * kQueryGroup * padded);
+  int group_queries(int g) const {
+    return queries - kQueryGroup * g < kQueryGroup ? queries - kQueryGroup * g : kQueryGroup;
   }
-  for (int i = 0; i < queries; ++i) reset_partial(padded, merged + i * partial_floats);
+  TokenRange group_range(int g, int segment) const {
+    const int first = kQueryGroup * g;
+    return visible_range(*job, first / job->group, (first + group_queries(g) - 1) / job->group,
+                         segment);
+  }
+  TokenRange job_range(int segment) const {
+    return visible_range(*job, 0, job->rows - 1, segment);
+  }
+  float* group_scores(int g) const { return scores + g * kQueryGroup * kScoreStride; }
+  const uint8_t* k(int tile) const { return job->kv->k + offset(tile, job->kv->k_block_bytes, job->kv->k_head_bytes); }
+  const uint8_t* v(int tile) const { return job->kv->v + offset(tile, job->kv->v_block_bytes, job->kv->v_head_bytes); }
 
+ private:
+  // Beyond the last tile: the last, so that prefetches stay inside the cache.
+  size_t offset(int tile, size_t block_bytes, size_t head_bytes) const {
+    const int32_t block = job->blocks[tile < last_tile ? tile : last_tile];
+    return static_cast<size_t>(block) * block_bytes +
+           static_cast<size_t>(job->kv_head) * head_bytes;
+  }
+};
+
+static Attention plan(const AttentionJob& job) {
+  Attention a = {};
+  const KvView& kv = *job.kv;
+  a.job = &job;
+  a.head_dim = kv.head_dim;
+  a.padded = round_up_16(kv.head_dim);
+  a.queries = job.rows * job.group;
+  a.groups = (a.queries + kQueryGroup - 1) / kQueryGroup;
+  a.partial_floats = kPartialHead + a.padded;
+  // Rows of V that end inside a vector are expanded, which fills them up.
+  const bool direct = a.groups <= kDirectGroups && a.padded == a.head_dim;
+  a.source = direct ? kv.format : kExpanded;
+  a.ahead = kv.k_head_bytes < 8192 ? 2 : 1;
+  a.last_tile = (job.position + job.rows - 1) / kKvTile;
+  const int slots = a.groups * kQueryGroup;
+  a.packed = job.scratch;
+  a.acc = a.packed + slots * a.padded;
+  a.merged = a.acc + slots * a.padded;
+  a.scores = a.merged + slots * a.partial_floats;
+  a.maximum = a.scores + slots * kScoreStride;
+  a.sum = a.maximum + slots;
+  a.k_tile = a.sum + slots;
+  a.v_strip = a.k_tile + kKvTile * a.padded;
+  return a;
+}
+
+static void score_segment(const Attention& a, int segment) {
+  const int tiles = segment * (kKvSegment / kKvTile);
+  const TokenRange range = a.job_range(segment);
+  const int end = (range.end + kKvTile - 1) / kKvTile;
+  for (int tile = range.first / kKvTile; tile < end; ++tile) {
+    const uint8_t* k = a.k(tiles + tile);
+    const uint8_t* ahead =
+        tile + a.ahead < end ? a.k(tiles + tile + a.ahead) : a.v(tiles + tile + a.ahead - end);
+    if (a.source == kExpanded) {
+      kExpandK[a.job->kv->format](k, a.head_dim, a.k_tile);
+      k = reinterpret_cast<const uint8_t*>(a.k_tile);
+    }
+    const int token = tile * kKvTile;
+    for (int g = 0; g < a.groups; ++g) {
+      const TokenRange seen = a.group_range(g, segment);
+      if (seen.end <= token || seen.first >= token + kKvTile) continue;
+      const GroupCalls& calls = kGroupCalls[a.group_queries(g) - 1];
+      calls.score[a.source][seen.end - token > 16 ? 1 : 0](
+          a.packed + g * kQueryGroup * a.padded, k, a.head_dim, ahead, a.group_scores(g) + token);
+    }
+  }
+}
+
+static void softmax_segment(const Attention& a, int segment) {
+  for (int i = 0; i < a.queries; ++i) {
+    const int g = i / kQueryGroup;
+    const int row = i / a.job->group;
+    float* scores = a.group_scores(g) + i % kQueryGroup * kScoreStride;
+    a.sum[i] = softmax_row(visible_range(*a.job, row, row, segment), a.group_range(g, segment),
+                           a.job->softcap, scores, a.maximum + i);
+  }
+}
+
+// Values straight from the cache, tile by tile.
+static void add_tiles(const Attention& a, int segment) {
+  const int tiles = segment * (kKvSegment / kKvTile);
+  const TokenRange range = a.job_range(segment);
+  const int end = (range.end + kKvTile - 1) / kKvTile;
+  const int size = a.source == kKvQ8 ? 1 : a.source == kKvF16 ? 2 : 4;
+  for (int tile = range.first / kKvTile; tile < end; ++tile) {
+    const uint8_t* v = a.v(tiles + tile);
+    const int next = tiles + tile + a.ahead;
+    const uint8_t* ahead = tile + a.ahead < end ? a.v(next) : a.k(next);
+    for (int g = 0; g < a.groups; ++g) {
+      const TokenRange seen = a.group_range(g, segment);
+      const int token = tile * kKvTile;
+      const int from = seen.first > token ? seen.first - token : 0;
+      const int to = seen.end - token < kKvTile ? seen.end - token : kKvTile;
+      if (to <= from) continue;
+      ValueRun run = {};
+      run.p = a.group_scores(g) + token + from;
+      run.v = v + size * from * a.head_dim;
+      run.ahead = ahead + size * from * a.head_dim;
+      run.scales = v + kKvTile * a.head_dim + 2 * from * kv_groups(a.head_dim);
+      run.stride = a.head_dim;
+      run.tokens = to - from;
+      run.columns = a.padded;
+      run.acc = a.acc + g * kQueryGroup * a.padded;
+      run.acc_stride = a.padded;
+      kGroupCalls[a.group_queries(g) - 1].value[a.source](run);
+    }
+  }
+}
+
+// Values by strips of 32 columns, expanded for all queries.
+static void add_strips(const Attention& a, int segment) {
+  const int tiles = segment * (kKvSegment / kKvTile);
+  const TokenRange range = a.job_range(segment);
+  for (int column = 0; column < a.padded; column += kStripColumns) {
+    for (int token = range.first / kKvTile * kKvTile; token < range.end; token += kKvTile) {
+      const int from = range.first > token ? range.first - token : 0;
+      const int to = range.end - token < kKvTile ? range.end - token : kKvTile;
+      kExpandV[a.job->kv->format](a.v(tiles + token / kKvTile), a.head_dim, column, from, to,
+                                  a.v_strip + token * kStripColumns);
+    }
+    for (int g = 0; g < a.groups; ++g) {
+      const TokenRange seen = a.group_range(g, segment);
+      ValueRun run = {};
+      run.p = a.group_scores(g) + seen.first;
+      run.v = reinterpret_cast<const uint8_t*>(a.v_strip + seen.first * kStripColumns);
+      run.stride = kStripColumns;
+      run.tokens = seen.end - seen.first;
+      run.columns = a.padded - column < kStripColumns ? a.padded - column : kStripColumns;
+      run.acc = a.acc + g * kQueryGroup * a.padded + column;
+      run.acc_stride = a.padded;
+      kGroupCalls[a.group_queries(g) - 1].value[kExpanded](run);
+    }
+  }
+}
+
+// The segment's results become partials, or are merged.
+static void end_segment(const Attention& a, int segment) {
+  const AttentionJob& job = *a.job;
+  for (int i = 0; i < a.queries; ++i) {
+    const float* from = a.acc + i * a.padded;
+    if (job.partial == nullptr) {
+      merge_segment(a.maximum[i], a.sum[i], from, a.padded, a.merged + i * a.partial_floats);
+      continue;
+    }
+    const int64_t place = static_cast<int64_t>(segment - job.first_segment) * a.queries + i;
+    float* out = job.partial + place * a.partial_floats;
+    out[0] = a.maximum[i];
+    out[1] = a.sum[i];
+    for (int d = 0; d < a.padded; d += 16) store_f32(out + kPartialHead + d, load_f32(from + d));
+  }
+}
+
+static void attend(const AttentionJob& job) {
+  const Attention a = plan(job);
+  for (int g = 0; g < a.groups; ++g) {
+    kGroupCalls[a.group_queries(g) - 1].pack(job, kQueryGroup * g,
+                                             a.packed + g * kQueryGroup * a.padded);
+  }
+  for (int i = 0; i < a.queries; ++i) reset_partial(a.padded, a.merged + i * a.partial_floats);
   for (int segment = job.first_segment; segment < job.end_segment; ++segment) {
-    for (int g = 0; g < groups; ++g) softmax_reset(states[g]);
-    for (int i = 0; i < queries * padded; i += 16) store_f32(acc + i, zero_f32());
-
-    const int tiles_per_segment = kKvSegment / kKvTile;
-    const int last_tile = last_position / kKvTile;
-    for (int tile = segment * tiles_per_segment; tile < (segment + 1) * tiles_per_segment; ++tile) {
-      if (tile > last_tile) break;
-      if (job.window > 0 && (tile + 1) * kKvTile <= job.position - job.window + 1) continue;
-      const int block = job.blocks[tile];
-      const int stored = last_position + 1 - tile * kKvTile;
-      const int tokens = stored < kKvTile ? stored : kKvTile;
-      expand_k(kv.format,
-               kv.k + static_cast<size_t>(block) * kv.k_block_bytes +
-                   static_cast<size_t>(job.kv_head) * kv.k_head_bytes,
-               head_dim, k_tile);
-      expand_v(kv.format,
-               kv.v + static_cast<size_t>(block) * kv.v_block_bytes +
-                   static_cast<size_t>(job.kv_head) * kv.v_head_bytes,
-               head_dim, tokens, v_tile);
-      for (int g = 0; g < groups; ++g) {
-        const int first = kQueryGroup * g;
-        const int n = queries - first < kQueryGroup ? queries - first : kQueryGroup;
-        uint32_t visible[kQueryGroup];
-        uint32_t any = 0;
-        for (int i = 0; i < n; ++i) {
-          visible[i] = visible_tokens(tile, job.position + (first + i) / job.group, job.window);
-          any |= visible[i];
-        }
-        if (any == 0) continue;
-        kGroupCalls[n - 1].score(packed + first * padded, k_tile, head_dim, scores);
-        softmax_tile(n, visible, job.softcap, scores, states[g], correction);
-        kGroupCalls[n - 1].value(scores, correction, v_tile, tokens, padded, acc + first * padded);
-      }
-    }
-    for (int i = 0; i < queries; ++i) {
-      const Softmax& state = states[i / kQueryGroup];
-      const int slot = i % kQueryGroup;
-      const float sum = reduce_add(load_f32(state.sum[slot]));
-      const float* from = acc + i * padded;
-      if (job.partial != nullptr) {
-        float* out =
-            job.partial +
-            (static_cast<int64_t>(segment - job.first_segment) * queries + i) * partial_floats;
-        out[0] = state.maximum[slot];
-        out[1] = sum;
-        for (int d = 0; d < padded; d += 16) store_f32(out + kPartialHead + d, load_f32(from + d));
-      } else {
-        merge_segment(state.maximum[slot], sum, from, padded, merged + i * partial_floats);
-      }
-    }
+    for (int i = 0; i < a.queries * a.padded; i += 16) store_f32(a.acc + i, zero_f32());
+    score_segment(a, segment);
+    softmax_segment(a, segment);
+    a.source == kExpanded ? add_strips(a, segment) : add_tiles(a, segment);
+    end_segment(a, segment);
   }
   if (job.partial != nullptr) return;
-  for (int i = 0; i < queries; ++i) {
+  for (int i = 0; i < a.queries; ++i) {
     finish_query(
-        merged + i * partial_floats, head_dim,
-        job.o + job.o_stride * (i / job.group) + static_cast<int64_t>(i % job.group) * head_dim);
+        a.merged + i * a.partial_floats, a.head_dim,
+        job.o + job.o_stride * (i / job.group) + static_cast<int64_t>(i % job.group) * a.head_dim);
   }
 }

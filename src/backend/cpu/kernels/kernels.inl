@@ -5,5 +5,6 @@
 #include "backend/cpu/kernels/linear.inl"
 #include "backend/cpu/kernels/quantize.inl"
 #include "backend/cpu/kernels/rows.inl"
+#include "backend/cpu/kernels/kv_rows.inl"
 #include "backend/cpu/kernels/attention.inl"
 // clang-format on
