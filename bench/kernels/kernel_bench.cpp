@@ -1,6 +1,6 @@
 // Kernel speed on real matrix shapes beside the machine's limits, measured in the same run.
 //
-// kernel_bench [threads [isa [format]]]
+// kernel_bench [threads [isa [linear|attention]]]
 // The fastest fifth of single calls. GB/s counts packed weight bytes once per product, so at one
 // row it compares with the read bandwidth; GMAC/s compares with the int8 peak.
 #include <algorithm>
@@ -62,33 +62,52 @@ void bench_linear(Backend& backend, const Shape& shape, double bandwidth, double
   }
 }
 
-void bench_attention(Backend& backend, int kv_heads, int group, int dim, int past, int rows) {
-  const int q_width = kv_heads * group * dim;
-  KvLayer kv = backend.make_kv_layer(KvType::kF16, kv_heads, dim, (past + rows) / kBlockTokens + 1);
+struct Heads {
+  int kv_heads, group, dim;
+};
+
+// One row reads the cache, many rows multiply: the limits are the read bandwidth and the peak of
+// float multiply-adds, a quarter of the int8 peak.
+void bench_attention(Backend& backend, KvType type, const Heads& heads, int past, int rows,
+                     double bandwidth, double peak) {
+  const int q_width = heads.kv_heads * heads.group * heads.dim;
+  const int blocks = (past + rows) / kBlockTokens + 1;
+  // Enough layers that the caches hold none of them.
+  const double tokens = past + rows;
+  const double width = type == KvType::kF16 ? 2.0 : 34.0 / 32.0;
+  const double bytes = 2.0 * tokens * heads.kv_heads * heads.dim * width;
+  std::vector<KvLayer> layers;
+  for (int i = 0; i < (rows > 1 ? 1 : static_cast<int>(std::ceil(80e6 / bytes))); ++i) {
+    layers.push_back(backend.make_kv_layer(type, heads.kv_heads, heads.dim, blocks));
+    for (Buffer* buffer : {layers.back().k.get(), layers.back().v.get()}) {
+      std::memset(buffer->data(), 0x2C, buffer->size());
+    }
+  }
   auto q = random_floats(static_cast<size_t>(rows) * static_cast<size_t>(q_width), 1);
   std::vector<float> o(q.size());
   const OneSpan span(rows, past);
   AttentionParams params;
-  params.heads = kv_heads * group;
-  params.scale = 1.0F / std::sqrt(static_cast<float>(dim));
+  params.heads = heads.kv_heads * heads.group;
+  params.scale = 1.0F / std::sqrt(static_cast<float>(heads.dim));
   backend.begin_step(span.batch());
   std::vector<double> times;
-  for (int pass = 0; pass < 21; ++pass) {
+  const double end = now() + 0.25;
+  for (size_t i = 0; times.size() < 5 || now() < end; ++i) {
     const double start = now();
-    backend.attention(view(q, rows), kv, params, view(o, rows));
+    backend.attention(view(q, rows), layers[i % layers.size()], params, view(o, rows));
     times.push_back(now() - start);
   }
   const double best = low_quantile(times);
-  double tokens = 0;
-  for (int r = 0; r < rows; ++r) tokens += past + r + 1;
-  const double macs = 2.0 * tokens * q_width;
-  const double bytes = 4.0 * (past + rows) * kv_heads * dim;
+  const double macs = 2.0 * rows * (past + 0.5 * (rows + 1)) * q_width;
   std::printf(
-      "attention %d x %d heads of %3d, past %5d rows %3d: %8.1f us  %6.1f GMAC/s  %5.1f GB/s\n",
-      kv_heads, group, dim, past, rows, best * 1e6, macs / best / 1e9, bytes / best / 1e9);
+      "attention %-4s %d x %2d x %-3d past %5d rows %3d: %8.1f us  %6.1f GMAC/s (%3.0f%%)  %5.1f "
+      "GB/s (%3.0f%%)\n",
+      type == KvType::kF16 ? "f16" : "q8_0", heads.kv_heads, heads.group, heads.dim, past, rows,
+      best * 1e6, macs / best / 1e9, macs / best / 1e7 / (peak / 4), bytes / best / 1e9,
+      bytes / best / 1e7 / bandwidth);
 }
 
-int run(int threads, const std::string& isa, const std::string& format) {
+int run(int threads, const std::string& isa, const std::string& only) {
   const double bandwidth = measure_read_bandwidth(threads);
   const double peak = measure_dot_peak(threads);
   std::printf("read %.1f GB/s, int8 dot %.0f GMAC/s\n", bandwidth, peak);
@@ -101,16 +120,20 @@ int run(int threads, const std::string& isa, const std::string& format) {
                              {DType::kQ6_K, 1536, 8960},
                              {DType::kQ5_K, 4096, 2048},
                              {DType::kF16, 4096, 2048}}) {
-    if (!format.empty() && format != info(shape.type).name) continue;
-    bench_linear(*backend, shape, bandwidth, peak);
+    if (only != "attention") bench_linear(*backend, shape, bandwidth, peak);
   }
-  if (!format.empty()) return 0;
-  for (const int past : {512, 4096}) bench_attention(*backend, 3, 3, 64, past, 1);
-  bench_attention(*backend, 2, 6, 128, 4096, 1);
-  bench_attention(*backend, 3, 3, 64, 0, 512);
-  bench_attention(*backend, 2, 7, 64, 0, 512);
-  bench_attention(*backend, 2, 6, 128, 0, 512);
-  bench_attention(*backend, 1, 4, 256, 0, 512);
+  // SmolLM2 135M, Qwen2.5 0.5B and 1.5B, Gemma 3 270M.
+  for (const Heads& heads : {Heads{3, 3, 64}, {2, 7, 64}, {2, 6, 128}, {1, 4, 256}}) {
+    for (const KvType type : {KvType::kF16, KvType::kQ8_0}) {
+      if (only == "linear") continue;
+      for (const int past : {2048, 8192}) {
+        bench_attention(*backend, type, heads, past, 1, bandwidth, peak);
+      }
+      for (const int past : {0, 3584}) {
+        bench_attention(*backend, type, heads, past, 512, bandwidth, peak);
+      }
+    }
+  }
   return 0;
 }
 

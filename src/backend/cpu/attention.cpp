@@ -1,9 +1,9 @@
 // Plans attention as independent jobs and runs them.
 //
 // A job is (rows of one sequence, KV head); its query heads and rows share every expanded K/V tile.
-// A long decode has too few of these for the team, so its segments become jobs of their own, and
-// their results are merged in order afterwards. The kernel merges segments in the same way itself,
-// so the plan never changes a bit.
+// A step with few of these, as a long decode has, makes jobs of their segments, whose results are
+// merged in order afterwards. The kernel merges segments in the same way itself, so the plan never
+// changes a bit. Rows with much to read come first, so that the last jobs are short.
 #include <algorithm>
 
 #include "backend/cpu/backend_impl.h"
@@ -13,6 +13,8 @@ namespace serval::cpu {
 namespace {
 
 constexpr int kJobQueries = 64;  // rows x heads of one job: enough to share the expanded tiles
+
+int rows_of_job(int group) { return std::max(1, kJobQueries / group); }
 
 int segments_until(int position) { return position / kSegmentTokens + 1; }
 
@@ -35,11 +37,12 @@ void CpuBackend::reserve_attention(int head_dim, int kv_heads) {
   merges_.reserve(split_items);
 }
 
-// One row, one KV head: a job per segment.
+// A job per segment.
 void CpuBackend::plan_split(const AttentionJob& whole, float*& partial) {
-  const size_t floats =
-      static_cast<size_t>(whole.group) * attention_partial_floats(whole.kv->head_dim);
-  merges_.push_back({partial, whole.end_segment - whole.first_segment, whole.group, whole.o});
+  const int queries = whole.rows * whole.group;
+  const size_t floats = static_cast<size_t>(queries) * attention_partial_floats(whole.kv->head_dim);
+  merges_.push_back({partial, whole.end_segment - whole.first_segment, queries, whole.group,
+                     whole.o, whole.o_stride});
   for (int s = whole.first_segment; s < whole.end_segment; ++s) {
     AttentionJob job = whole;
     job.first_segment = s;
@@ -50,52 +53,59 @@ void CpuBackend::plan_split(const AttentionJob& whole, float*& partial) {
   }
 }
 
-void CpuBackend::plan_attention(const Tensor& q, const KvView& view, const KvLayer& kv,
-                                const AttentionParams& params, const Tensor& o) {
-  const int group = params.heads / kv.kv_heads;
-  const int block_rows = std::max(1, kJobQueries / group);
-  const bool few = q.rows * kv.kv_heads < 4 * team_.size();
-  size_t partial_floats = 0;
-  if (few) {
-    for (const RowSpan& span : batch_.spans) {
-      partial_floats += static_cast<size_t>(span.rows) * static_cast<size_t>(params.heads) *
-                        static_cast<size_t>(segments_until(span.past + span.rows)) *
-                        attention_partial_floats(kv.head_dim);
-    }
-    partials_.reserve(partial_floats * sizeof(float));
-  }
-  float* partial = few ? partials_.as<float>() : nullptr;
-
-  jobs_.clear();
-  merges_.clear();
+// All rows of a step, for one KV head.
+void CpuBackend::plan_head(const AttentionJob& common, int head, const Tensor& q, const Tensor& o,
+                           bool split, float*& partial) {
+  const ptrdiff_t column = static_cast<ptrdiff_t>(head) * common.group * common.kv->head_dim;
+  const int block_rows = rows_of_job(common.group);
   for (const RowSpan& span : batch_.spans) {
-    const int step = few ? 1 : block_rows;
-    for (int row = 0; row < span.rows; row += step) {
-      AttentionJob job = {};
-      job.kv = &view;
+    for (int row = (span.rows - 1) / block_rows * block_rows; row >= 0; row -= block_rows) {
+      AttentionJob job = common;
+      job.kv_head = head;
       job.blocks = batch_.block_tables.data() + span.first_block;
-      job.rows = std::min(step, span.rows - row);
-      job.group = group;
+      job.rows = std::min(block_rows, span.rows - row);
       job.position = span.past + row;
-      job.q_stride = q.stride;
-      job.o_stride = o.stride;
-      job.scale = params.scale;
-      job.softcap = params.softcap;
-      job.window = params.window;
-      job.first_segment = first_segment(job.position, params.window);
+      job.q = q.row(span.first_row + row) + column;
+      job.o = o.row(span.first_row + row) + column;
+      job.first_segment = first_segment(job.position, job.window);
       job.end_segment = segments_until(job.position + job.rows - 1);
-      for (int head = 0; head < kv.kv_heads; ++head) {
-        const ptrdiff_t column = static_cast<ptrdiff_t>(head) * group * kv.head_dim;
-        job.kv_head = head;
-        job.q = q.row(span.first_row + row) + column;
-        job.o = o.row(span.first_row + row) + column;
-        if (few && job.end_segment - job.first_segment > 1) {
-          plan_split(job, partial);
-        } else {
-          jobs_.push_back(job);
-        }
+      if (split && job.end_segment - job.first_segment > 1) {
+        plan_split(job, partial);
+      } else {
+        jobs_.push_back(job);
       }
     }
+  }
+}
+
+void CpuBackend::plan_attention(const Tensor& q, const KvView& view, const KvLayer& kv,
+                                const AttentionParams& params, const Tensor& o) {
+  AttentionJob common = {};
+  common.kv = &view;
+  common.group = params.heads / kv.kv_heads;
+  common.q_stride = q.stride;
+  common.o_stride = o.stride;
+  common.scale = params.scale;
+  common.softcap = params.softcap;
+  common.window = params.window;
+
+  const int block_rows = rows_of_job(common.group);
+  int jobs = 0;
+  size_t partials = 0;
+  for (const RowSpan& span : batch_.spans) {
+    jobs += (span.rows + block_rows - 1) / block_rows * kv.kv_heads;
+    partials += static_cast<size_t>(span.rows) * static_cast<size_t>(params.heads) *
+                static_cast<size_t>(segments_until(span.past + span.rows));
+  }
+  const bool split = jobs < 4 * team_.size();
+  if (split) {
+    partials_.reserve(partials * attention_partial_floats(kv.head_dim) * sizeof(float));
+  }
+  float* partial = split ? partials_.as<float>() : nullptr;
+  jobs_.clear();
+  merges_.clear();
+  for (int head = 0; head < kv.kv_heads; ++head) {
+    plan_head(common, head, q, o, split, partial);
   }
 }
 
@@ -120,7 +130,8 @@ void CpuBackend::attention(Tensor q, const KvLayer& kv, const AttentionParams& p
       for (int query = 0; query < merge.queries; ++query) {
         kernels_.merge(merge.partials + static_cast<size_t>(query) * floats, merge.count,
                        static_cast<int64_t>(floats) * merge.queries, kv.head_dim,
-                       merge.o + static_cast<ptrdiff_t>(query) * kv.head_dim);
+                       merge.o + merge.o_stride * (query / merge.group) +
+                           static_cast<ptrdiff_t>(query % merge.group) * kv.head_dim);
       }
     }
   };

@@ -159,6 +159,8 @@ struct Case {
 };
 
 std::vector<Case> all_cases() {
+  // Up to 16 query heads of a KV head are computed straight from the cache, if whole vectors make
+  // up a head; rows of a chunk together with more from expanded tiles.
   const std::vector<std::pair<std::string, Shape>> shapes = {
       {"gqa3", {3, 3, 64}},
       {"gqa1", {2, 1, 80}},
@@ -172,6 +174,14 @@ std::vector<Case> all_cases() {
       {"q8", {2, 3, 64, KvType::kQ8_0}},
       {"q8_window", {1, 2, 128, KvType::kQ8_0, 33}},
       {"odd_dim", {1, 2, 24, KvType::kF32}},
+      {"dim40", {1, 3, 40}},
+      {"dim96_q8", {1, 5, 96, KvType::kQ8_0}},
+      {"dim192", {1, 2, 192}},
+      {"dim256_q8", {1, 4, 256, KvType::kQ8_0}},
+      {"dim80_window", {1, 6, 80, KvType::kF16, 90}},
+      {"gqa8_f32", {1, 8, 32, KvType::kF32}},
+      {"mqa16", {1, 16, 32}},
+      {"mqa40_softcap_window", {1, 40, 16, KvType::kF16, 77, 5.0F}},
   };
   std::vector<Case> cases;
   for (const std::string& isa : usable_isas()) {

@@ -86,12 +86,13 @@ class CpuBackend final : public Backend {
     Scratch out;        // two [rows][16] results
     Scratch attention;  // AttentionJob::scratch
   };
-  // Attention results that must be merged: `queries` heads side by side, `count` segments each.
+  // Attention results that must be merged: those of `count` segments of one job's queries.
   struct Merge {
     const float* partials;
     int count;
-    int queries;
+    int queries, group;
     float* o;
+    int64_t o_stride;
   };
   // What one (row, KV head) of attention_in needs besides its place.
   struct Finish {
@@ -132,6 +133,8 @@ class CpuBackend final : public Backend {
   void finish_head(const Finish& finish, const RowSpan& span, int row, int kv_head);
   void plan_attention(const Tensor& q, const KvView& view, const KvLayer& kv,
                       const AttentionParams& params, const Tensor& o);
+  void plan_head(const AttentionJob& common, int head, const Tensor& q, const Tensor& o, bool split,
+                 float*& partial);
   void plan_split(const AttentionJob& whole, float*& partial);
   const RowSpan& span_of(int row) const;
 

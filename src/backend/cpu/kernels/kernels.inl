@@ -6,5 +6,6 @@
 #include "backend/cpu/kernels/quantize.inl"
 #include "backend/cpu/kernels/rows.inl"
 #include "backend/cpu/kernels/kv_rows.inl"
+#include "backend/cpu/kernels/attention_tiles.inl"
 #include "backend/cpu/kernels/attention.inl"
 // clang-format on

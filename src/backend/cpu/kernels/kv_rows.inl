@@ -1,7 +1,8 @@
 // K/V cache rows: how they are stored, and how the tiles of a block are read back as floats.
 //
 // A source is a K/V format, or kExpanded: floats that were already read back once because many
-// queries share them. kExpanded K is laid out like an f32 tile, kExpanded V is a strip of 32 columns.
+// queries share them. kExpanded K is laid out like an f32 tile, kExpanded V is a strip of 32
+// columns.
 
 static constexpr int kExpanded = 3;
 static constexpr int kStripColumns = 32;
