@@ -27,6 +27,7 @@ struct I32 {
   __m256i a, b;
 };
 using U8 = I32;
+using I16 = I32;  // 16 pairs
 
 static constexpr const char* kTableName = "avx2";
 static constexpr const char* kNumericsId = "cpu-avx2-3";
@@ -193,6 +194,25 @@ static SERVAL_INLINE F32 power_of_two(I32 n) {
   const __m256i bias = _mm256_set1_epi32(127);
   return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.a, bias), 23)),
           _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.b, bias), 23))};
+}
+
+// ---- 16 pairs of 16-bit integers
+static SERVAL_INLINE I16 load_i8_pairs(const uint8_t* p) {
+  const __m128i* bytes = reinterpret_cast<const __m128i*>(p);
+  return {_mm256_cvtepi8_epi16(_mm_loadu_si128(bytes)),
+          _mm256_cvtepi8_epi16(_mm_loadu_si128(bytes + 1))};
+}
+static SERVAL_INLINE I16 broadcast_pair(const int16_t* p) {
+  return broadcast_i32(reinterpret_cast<const uint8_t*>(p));
+}
+// sum[i] += x[2i] y[2i] + x[2i + 1] y[2i + 1]
+static SERVAL_INLINE void dot_pairs(I32& sum, I16 x, I16 y) {
+  sum.a = _mm256_add_epi32(sum.a, _mm256_madd_epi16(x.a, y.a));
+  sum.b = _mm256_add_epi32(sum.b, _mm256_madd_epi16(x.b, y.b));
+}
+static SERVAL_INLINE void store_i16(int16_t* p, I32 v) {
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xD8);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), words);
 }
 
 // ---- lines of 64 bytes

@@ -23,6 +23,7 @@ namespace avx512 {
 using F32 = __m512;
 using I32 = __m512i;
 using U8 = __m512i;
+using I16 = __m512i;  // 16 pairs
 
 static constexpr const char* kTableName = "avx512-vnni";
 static constexpr const char* kNumericsId = "cpu-avx512-3";
@@ -114,6 +115,21 @@ static SERVAL_INLINE I32 to_i32(F32 a) { return _mm512_cvtps_epi32(a); }
 // 2^n for n = -126 .. 127
 static SERVAL_INLINE F32 power_of_two(I32 n) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
+}
+
+// ---- 16 pairs of 16-bit integers
+static SERVAL_INLINE I16 load_i8_pairs(const uint8_t* p) {
+  return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+static SERVAL_INLINE I16 broadcast_pair(const int16_t* p) {
+  return _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(p));
+}
+// sum[i] += x[2i] y[2i] + x[2i + 1] y[2i + 1]
+static SERVAL_INLINE void dot_pairs(I32& sum, I16 x, I16 y) {
+  asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y));
+}
+static SERVAL_INLINE void store_i16(int16_t* p, I32 v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(v));
 }
 
 // ---- lines of 64 bytes

@@ -20,6 +20,9 @@ struct I32 {
 struct U8 {
   uint8_t v[64];
 };
+struct I16 {  // 16 pairs
+  int16_t v[32];
+};
 
 static constexpr const char* kTableName = "portable";
 static constexpr const char* kNumericsId = "cpu-portable-3";
@@ -206,6 +209,30 @@ static SERVAL_INLINE I32 to_i32(const F32& x) {  // of rounded, small values
 // 2^n for n = -126 .. 127
 static SERVAL_INLINE F32 power_of_two(const I32& n) {
   return lanes<F32>([&](int i) { return float_of(static_cast<uint32_t>(n.v[i] + 127) << 23); });
+}
+
+// ---- 16 pairs of 16-bit integers
+static SERVAL_INLINE I16 load_i8_pairs(const uint8_t* p) {
+  I16 out;
+  for (int i = 0; i < 32; ++i) out.v[i] = static_cast<int8_t>(p[i]);
+  return out;
+}
+static SERVAL_INLINE I16 broadcast_pair(const int16_t* p) {
+  I16 out;
+  for (int i = 0; i < 32; ++i) out.v[i] = p[i % 2];
+  return out;
+}
+// sum[i] += x[2i] y[2i] + x[2i + 1] y[2i + 1]
+static SERVAL_INLINE void dot_pairs(I32& sum, const I16& x, const I16& y) {
+  for (int i = 0; i < 16; ++i) {
+    sum.v[i] += x.v[2 * i] * y.v[2 * i] + x.v[2 * i + 1] * y.v[2 * i + 1];
+  }
+}
+static SERVAL_INLINE void store_i16(int16_t* p, const I32& x) {
+  for (int i = 0; i < 16; ++i) {
+    const int32_t most = x.v[i] < 32767 ? x.v[i] : 32767;
+    p[i] = static_cast<int16_t>(most > -32768 ? most : -32768);
+  }
 }
 
 // ---- lines of 64 bytes

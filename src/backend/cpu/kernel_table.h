@@ -100,8 +100,9 @@ struct NormJob {
 enum KvFormat { kKvF32 = 0, kKvF16 = 1, kKvQ8 = 2 };
 
 // One layer's cache. In a block, head h of K begins at h * k_head_bytes:
-//   K: elements [head_dim][32 tokens], q8: then f16 scales [ceil(head_dim/32)][32 tokens]
-//   V: elements [32 tokens][head_dim], q8: then f16 scales [32 tokens][ceil(head_dim/32)]
+//   K: elements [head_dim][32 tokens], q8: bytes [head_dim/2][32 tokens][2]
+//   V: elements [32 tokens][head_dim], q8: bytes [16][head_dim][2 tokens]
+//   q8: then f16 scales [head_dim/32][32 tokens]
 struct KvView {
   int format;  // KvFormat
   int head_dim;

@@ -10,7 +10,8 @@
 // A job goes through a segment in three passes: scores of all its queries, eight at a time, tile
 // by tile; softmax of every query; values. Many queries share K tiles and V strips expanded to
 // floats (prefill); up to sixteen take them from the cache as they are and convert in registers, so
-// that a decode reads the cache once and writes nothing but scores.
+// that a decode reads the cache once and writes nothing but scores. q8 tiles are never expanded:
+// attention_q8.inl multiplies integers.
 //
 // Limits: prefill and decode with many heads per KV head the float multiply-adds, 2 * head_dim for
 // a query and a token; decode with few heads the read bandwidth, for which every tile is prefetched
@@ -19,6 +20,37 @@
 static constexpr int kDirectGroups = 2;  // up to so many groups of queries convert in registers
 static constexpr float kNegInf = -__builtin_inff();
 static constexpr float kLowest = -3.0e38F;
+
+// ---- kernels by number of queries and source
+
+using ScoreCall = void (*)(const float*, const uint8_t*, int, const uint8_t*, float*);
+struct GroupCalls {
+  void (*pack)(const AttentionJob&, int, float*);
+  void (*pack_q8)(const AttentionJob&, int, float*);
+  ScoreCall score[4][2];  // [source][vectors - 1]
+  void (*value[4])(const ValueRun&);
+};
+#define SERVAL_SCORES(n, source) \
+  { score_tile<n, 1, source>, score_tile<n, 2, source> }
+#define SERVAL_GROUP(n)                                                  \
+  {                                                                      \
+    pack_queries<n>, pack_queries_q8<n>,                                 \
+        {SERVAL_SCORES(n, kKvF32),                                       \
+         SERVAL_SCORES(n, kKvF16),                                       \
+         {score_tile_q8<n, 1>, score_tile_q8<n, 2>},                     \
+         SERVAL_SCORES(n, kExpanded)},                                   \
+        {add_values<n, kKvF32>, add_values<n, kKvF16>, add_values_q8<n>, \
+         add_values<n, kExpanded>},                                      \
+  }
+static const GroupCalls kGroupCalls[kQueryGroup] = {
+    SERVAL_GROUP(1), SERVAL_GROUP(2), SERVAL_GROUP(3), SERVAL_GROUP(4),
+    SERVAL_GROUP(5), SERVAL_GROUP(6), SERVAL_GROUP(7), SERVAL_GROUP(8)};
+#undef SERVAL_GROUP
+#undef SERVAL_SCORES
+
+static void (*const kExpandK[])(const uint8_t*, int, float*) = {expand_k<kKvF32>, expand_k<kKvF16>};
+static void (*const kExpandV[])(const uint8_t*, int, int, int, int, float*) = {expand_v<kKvF32>,
+                                                                               expand_v<kKvF16>};
 
 // ---- softmax
 
@@ -34,6 +66,16 @@ static SERVAL_INLINE TokenRange visible_range(const AttentionJob& job, int row, 
   const int first = job.window > 0 ? job.position + row - job.window + 1 - base : 0;
   const TokenRange range = {first > 0 ? first : 0, last < kKvSegment ? last : kKvSegment};
   return range.first < range.end ? range : TokenRange{0, 0};
+}
+
+// Bit t: row `row` sees token t of the tile.
+static SERVAL_INLINE uint32_t visible_bits(const AttentionJob& job, int tile, int row) {
+  const int last = job.position + row - tile * kKvTile;
+  const int first = job.window > 0 ? last - job.window + 1 : 0;
+  if (last < 0 || first >= kKvTile) return 0;
+  uint32_t bits = last >= kKvTile - 1 ? 0xFFFFFFFFU : (1U << (last + 1)) - 1;
+  if (first > 0) bits &= ~((1U << first) - 1);
+  return bits;
 }
 
 // Scores of one query become weights in place, zero in all[first, end) where it sees nothing;
@@ -102,7 +144,7 @@ static void reset_partial(int padded, float* out) {
 }
 
 static void finish_query(const float* merged, int head_dim, float* o) {
-  const float inverse = merged[1] > 0.0F ? 1.0F / merged[1] : 0.0F;
+  const float inverse = merged[1] == 0.0F ? 0.0F : 1.0F / merged[1];  // NaN goes on
   for (int d = 0; d < head_dim; ++d) o[d] = merged[kPartialHead + d] * inverse;
 }
 
@@ -172,7 +214,7 @@ static Attention plan(const AttentionJob& job) {
   a.groups = (a.queries + kQueryGroup - 1) / kQueryGroup;
   a.partial_floats = kPartialHead + a.padded;
   // Rows of V that end inside a vector are expanded, which fills them up.
-  const bool direct = a.groups <= kDirectGroups && a.padded == a.head_dim;
+  const bool direct = kv.format == kKvQ8 || (a.groups <= kDirectGroups && a.padded == a.head_dim);
   a.source = direct ? kv.format : kExpanded;
   a.ahead = kv.k_head_bytes < 8192 ? 2 : 1;
   a.last_tile = (job.position + job.rows - 1) / kKvTile;
@@ -226,7 +268,7 @@ static void add_tiles(const Attention& a, int segment) {
   const int tiles = segment * (kKvSegment / kKvTile);
   const TokenRange range = a.job_range(segment);
   const int end = (range.end + kKvTile - 1) / kKvTile;
-  const int size = a.source == kKvQ8 ? 1 : a.source == kKvF16 ? 2 : 4;
+  const AttentionJob& job = *a.job;
   for (int tile = range.first / kKvTile; tile < end; ++tile) {
     const uint8_t* v = a.v(tiles + tile);
     const int next = tiles + tile + a.ahead;
@@ -234,20 +276,26 @@ static void add_tiles(const Attention& a, int segment) {
     for (int g = 0; g < a.groups; ++g) {
       const TokenRange seen = a.group_range(g, segment);
       const int token = tile * kKvTile;
-      const int from = seen.first > token ? seen.first - token : 0;
-      const int to = seen.end - token < kKvTile ? seen.end - token : kKvTile;
-      if (to <= from) continue;
+      if (seen.end <= token || seen.first >= token + kKvTile) continue;
+      const int n = a.group_queries(g);
+      uint32_t visible[kQueryGroup];
+      if (a.source == kKvQ8) {
+        for (int i = 0; i < n; ++i) {
+          visible[i] = visible_bits(job, tiles + tile, (kQueryGroup * g + i) / job.group);
+        }
+      }
       ValueRun run = {};
-      run.p = a.group_scores(g) + token + from;
-      run.v = v + size * from * a.head_dim;
-      run.ahead = ahead + size * from * a.head_dim;
-      run.scales = v + kKvTile * a.head_dim + 2 * from * kv_groups(a.head_dim);
+      run.p = a.group_scores(g) + token;
+      run.v = v;
+      run.ahead = ahead;
+      run.visible = visible;
       run.stride = a.head_dim;
-      run.tokens = to - from;
+      run.first = seen.first > token ? seen.first - token : 0;
+      run.end = seen.end - token < kKvTile ? seen.end - token : kKvTile;
       run.columns = a.padded;
       run.acc = a.acc + g * kQueryGroup * a.padded;
       run.acc_stride = a.padded;
-      kGroupCalls[a.group_queries(g) - 1].value[a.source](run);
+      kGroupCalls[n - 1].value[a.source](run);
     }
   }
 }
@@ -266,10 +314,11 @@ static void add_strips(const Attention& a, int segment) {
     for (int g = 0; g < a.groups; ++g) {
       const TokenRange seen = a.group_range(g, segment);
       ValueRun run = {};
-      run.p = a.group_scores(g) + seen.first;
-      run.v = reinterpret_cast<const uint8_t*>(a.v_strip + seen.first * kStripColumns);
+      run.p = a.group_scores(g);
+      run.v = reinterpret_cast<const uint8_t*>(a.v_strip);
       run.stride = kStripColumns;
-      run.tokens = seen.end - seen.first;
+      run.first = seen.first;
+      run.end = seen.end;
       run.columns = a.padded - column < kStripColumns ? a.padded - column : kStripColumns;
       run.acc = a.acc + g * kQueryGroup * a.padded + column;
       run.acc_stride = a.padded;
@@ -298,8 +347,9 @@ static void end_segment(const Attention& a, int segment) {
 static void attend(const AttentionJob& job) {
   const Attention a = plan(job);
   for (int g = 0; g < a.groups; ++g) {
-    kGroupCalls[a.group_queries(g) - 1].pack(job, kQueryGroup * g,
-                                             a.packed + g * kQueryGroup * a.padded);
+    const GroupCalls& calls = kGroupCalls[a.group_queries(g) - 1];
+    (a.source == kKvQ8 ? calls.pack_q8 : calls.pack)(job, kQueryGroup * g,
+                                                     a.packed + g * kQueryGroup * a.padded);
   }
   for (int i = 0; i < a.queries; ++i) reset_partial(a.padded, a.merged + i * a.partial_floats);
   for (int segment = job.first_segment; segment < job.end_segment; ++segment) {

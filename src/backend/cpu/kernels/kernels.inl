@@ -7,5 +7,6 @@
 #include "backend/cpu/kernels/rows.inl"
 #include "backend/cpu/kernels/kv_rows.inl"
 #include "backend/cpu/kernels/attention_tiles.inl"
+#include "backend/cpu/kernels/attention_q8.inl"
 #include "backend/cpu/kernels/attention.inl"
 // clang-format on

@@ -26,13 +26,13 @@ static void store_k(int format, const float* k, int head_dim, int token, uint8_t
       for (int i = 0; i < 16 && i < rest; ++i) out[kKvTile * (d + i)] = half[i];
     }
   } else {
-    int8_t* out = reinterpret_cast<int8_t*>(block) + token;
+    int8_t* out = reinterpret_cast<int8_t*>(block) + 2 * token;
     uint16_t* scales = reinterpret_cast<uint16_t*>(block + kKvTile * head_dim) + token;
     alignas(64) int8_t bytes[32];
     for (int d = 0; d < head_dim; d += 32) {
       const int rest = head_dim - d < 32 ? head_dim - d : 32;
       scales[kKvTile * (d / 32)] = quantize_kv_group(k + d, rest, bytes);
-      for (int i = 0; i < rest; ++i) out[kKvTile * (d + i)] = bytes[i];
+      for (int i = 0; i < rest; ++i) out[(d + i) / 2 * 2 * kKvTile + i % 2] = bytes[i];
     }
   }
 }
@@ -54,14 +54,13 @@ static void store_v(int format, const float* v, int head_dim, int token, uint8_t
       }
     }
   } else {
-    int8_t* out = reinterpret_cast<int8_t*>(block) + token * head_dim;
-    uint16_t* scales =
-        reinterpret_cast<uint16_t*>(block + kKvTile * head_dim) + token * kv_groups(head_dim);
+    int8_t* out = reinterpret_cast<int8_t*>(block) + token / 2 * 2 * head_dim + token % 2;
+    uint16_t* scales = reinterpret_cast<uint16_t*>(block + kKvTile * head_dim) + token;
     alignas(64) int8_t bytes[32];
     for (int d = 0; d < head_dim; d += 32) {
       const int rest = head_dim - d < 32 ? head_dim - d : 32;
-      scales[d / 32] = quantize_kv_group(v + d, rest, bytes);
-      for (int i = 0; i < rest; ++i) out[d + i] = bytes[i];
+      scales[kKvTile * (d / 32)] = quantize_kv_group(v + d, rest, bytes);
+      for (int i = 0; i < rest; ++i) out[2 * (d + i)] = bytes[i];
     }
   }
 }
@@ -70,14 +69,13 @@ static void store_v(int format, const float* v, int head_dim, int token, uint8_t
 
 template <int kSource>
 static constexpr int element_bytes() {
-  return kSource == kKvF16 ? 2 : kSource == kKvQ8 ? 1 : 4;
+  return kSource == kKvF16 ? 2 : 4;
 }
 
-// 16 neighbouring elements; q8 without their scale.
+// 16 neighbouring elements.
 template <int kSource>
 static SERVAL_INLINE F32 load_elements(const uint8_t* p) {
   if constexpr (kSource == kKvF16) return load_f16(p);
-  if constexpr (kSource == kKvQ8) return to_f32(load_i8_i32(p));
   return load_f32(reinterpret_cast<const float*>(p));
 }
 
@@ -85,18 +83,8 @@ static SERVAL_INLINE F32 load_elements(const uint8_t* p) {
 template <int kSource>
 static SERVAL_NOINLINE void expand_k(const uint8_t* block, int head_dim, float* out) {
   const int n = head_dim * kKvTile;
-  F32 scale[2] = {set1(1.0F), set1(1.0F)};
-  for (int i = 0; i < n; i += kKvTile) {
-    if (kSource == kKvQ8 && i % (32 * kKvTile) == 0) {
-      const uint8_t* scales = block + n + 2 * (i / 32);
-      scale[0] = load_f16(scales);
-      scale[1] = load_f16(scales + 32);
-    }
-    for (int j = 0; j < 2; ++j) {
-      F32 k = load_elements<kSource>(block + element_bytes<kSource>() * (i + 16 * j));
-      if (kSource == kKvQ8) k = mul(k, scale[j]);
-      store_f32(out + i + 16 * j, k);
-    }
+  for (int i = 0; i < n; i += 16) {
+    store_f32(out + i, load_elements<kSource>(block + element_bytes<kSource>() * i));
   }
 }
 
@@ -106,19 +94,15 @@ template <int kSource>
 static SERVAL_NOINLINE void expand_v(const uint8_t* block, int head_dim, int column, int first,
                                      int end, float* out) {
   constexpr int kSize = element_bytes<kSource>();
-  const int groups = kv_groups(head_dim);
   alignas(64) uint8_t part[64];
   for (int t = first; t < end; ++t) {
-    const uint8_t* scale = block + kKvTile * head_dim + 2 * (t * groups + column / 32);
     for (int d = column; d < column + kStripColumns && d < head_dim; d += 16) {
       const uint8_t* in = block + kSize * (t * head_dim + d);
       if (head_dim - d < 16) {
         for (int i = 0; i < 64; ++i) part[i] = i < kSize * (head_dim - d) ? in[i] : 0;
         in = part;
       }
-      F32 value = load_elements<kSource>(in);
-      if (kSource == kKvQ8) value = mul(value, set1(f16_value(scale)));
-      store_f32(out + kStripColumns * t + d - column, value);
+      store_f32(out + kStripColumns * t + d - column, load_elements<kSource>(in));
     }
   }
 }
