@@ -216,7 +216,7 @@ static Attention plan(const AttentionJob& job) {
   // Rows of V that end inside a vector are expanded, which fills them up.
   const bool direct = kv.format == kKvQ8 || (a.groups <= kDirectGroups && a.padded == a.head_dim);
   a.source = direct ? kv.format : kExpanded;
-  a.ahead = kv.k_head_bytes < 8192 ? 2 : 1;
+  a.ahead = kv.k_head_bytes < 8192 ? 2 : 1;  // measured: more tiles gain nothing
   a.last_tile = (job.position + job.rows - 1) / kKvTile;
   const int slots = a.groups * kQueryGroup;
   a.packed = job.scratch;
