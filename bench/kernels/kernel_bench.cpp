@@ -1,6 +1,6 @@
 // Kernel speed on real matrix shapes beside the machine's limits, measured in the same run.
 //
-// kernel_bench [threads [isa [linear|attention]]]
+// kernel_bench [threads [isa [linear|attention|FORMAT]]]
 // The fastest fifth of single calls. GB/s counts packed weight bytes once per product, so at one
 // row it compares with the read bandwidth; GMAC/s compares with the int8 peak.
 #include <algorithm>
@@ -120,12 +120,14 @@ int run(int threads, const std::string& isa, const std::string& only) {
                              {DType::kQ6_K, 1536, 8960},
                              {DType::kQ5_K, 4096, 2048},
                              {DType::kF16, 4096, 2048}}) {
-    if (only != "attention") bench_linear(*backend, shape, bandwidth, peak);
+    if (only.empty() || only == "linear" || only == info(shape.type).name) {
+      bench_linear(*backend, shape, bandwidth, peak);
+    }
   }
+  if (!only.empty() && only != "attention") return 0;
   // SmolLM2 135M, Qwen2.5 0.5B and 1.5B, Gemma 3 270M.
   for (const Heads& heads : {Heads{3, 3, 64}, {2, 7, 64}, {2, 6, 128}, {1, 4, 256}}) {
     for (const KvType type : {KvType::kF16, KvType::kQ8_0}) {
-      if (only == "linear") continue;
       for (const int past : {2048, 8192}) {
         bench_attention(*backend, type, heads, past, 1, bandwidth, peak);
       }

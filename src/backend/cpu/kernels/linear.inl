@@ -35,7 +35,7 @@ struct Ahead {
   const uint8_t* at;
   int chunk_bytes;
   SERVAL_INLINE void fetch() {
-    for (int i = 0; i < chunk_bytes; i += 64) __builtin_prefetch(at + i);
+    for (int i = 0; i < chunk_bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
     at += chunk_bytes;
   }
 };
