@@ -4,6 +4,7 @@
 #include "backend/cpu/kernels/formats.inl"
 #include "backend/cpu/kernels/linear.inl"
 #include "backend/cpu/kernels/quantize.inl"
+#include "backend/cpu/kernels/linear_float.inl"
 #include "backend/cpu/kernels/rows.inl"
 #include "backend/cpu/kernels/kv_rows.inl"
 #include "backend/cpu/kernels/attention_tiles.inl"
