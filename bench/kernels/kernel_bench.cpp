@@ -2,7 +2,8 @@
 //
 // kernel_bench [threads [isa [linear|attention|FORMAT]]]
 // The fastest fifth of single calls. GB/s counts packed weight bytes once per product, so at one
-// row it compares with the read bandwidth; GMAC/s compares with the int8 peak.
+// row it compares with the read bandwidth; GMAC/s compares with the peak of what is multiplied:
+// int8, floats, or bfloat16 pairs.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -103,14 +104,23 @@ void bench_attention(Backend& backend, KvType type, const Heads& heads, int past
       "attention %-4s %d x %2d x %-3d past %5d rows %3d: %8.1f us  %6.1f GMAC/s (%3.0f%%)  %5.1f "
       "GB/s (%3.0f%%)\n",
       type == KvType::kF16 ? "f16" : "q8_0", heads.kv_heads, heads.group, heads.dim, past, rows,
-      best * 1e6, macs / best / 1e9, macs / best / 1e7 / (peak / 4), bytes / best / 1e9,
+      best * 1e6, macs / best / 1e9, macs / best / 1e7 / peak, bytes / best / 1e9,
       bytes / best / 1e7 / bandwidth);
+}
+
+// The dot products that weights of this type are multiplied with.
+DotKind kind_of(DType type) {
+  if (type == DType::kBF16) return DotKind::kBf16;
+  return type == DType::kF16 || type == DType::kF32 ? DotKind::kFloat : DotKind::kInt8;
 }
 
 int run(int threads, const std::string& isa, const std::string& only) {
   const double bandwidth = measure_read_bandwidth(threads);
-  const double peak = measure_dot_peak(threads);
-  std::printf("read %.1f GB/s, int8 dot %.0f GMAC/s\n", bandwidth, peak);
+  const double peaks[] = {measure_dot_peak(threads, DotKind::kInt8),
+                          measure_dot_peak(threads, DotKind::kFloat),
+                          measure_dot_peak(threads, DotKind::kBf16)};
+  std::printf("read %.1f GB/s; GMAC/s: int8 %.0f, float %.0f, bfloat16 %.0f\n", bandwidth, peaks[0],
+              peaks[1], peaks[2]);
   const auto backend = create_cpu_backend({threads, isa});
   std::printf("%s, %d threads\n", backend->info().kernels.c_str(), backend->info().threads);
   for (const Shape& shape : {Shape{DType::kQ4_1, 1536, 576},
@@ -119,9 +129,14 @@ int run(int threads, const std::string& isa, const std::string& only) {
                              {DType::kQ4_K, 8960, 1536},
                              {DType::kQ6_K, 1536, 8960},
                              {DType::kQ5_K, 4096, 2048},
-                             {DType::kF16, 4096, 2048}}) {
+                             {DType::kF16, 4864, 896},
+                             {DType::kF16, 8960, 1536},
+                             {DType::kBF16, 4864, 896},
+                             {DType::kBF16, 8960, 1536},
+                             {DType::kBF16, 1536, 8960},
+                             {DType::kF32, 1536, 576}}) {
     if (only.empty() || only == "linear" || only == info(shape.type).name) {
-      bench_linear(*backend, shape, bandwidth, peak);
+      bench_linear(*backend, shape, bandwidth, peaks[static_cast<int>(kind_of(shape.type))]);
     }
   }
   if (!only.empty() && only != "attention") return 0;
@@ -129,10 +144,10 @@ int run(int threads, const std::string& isa, const std::string& only) {
   for (const Heads& heads : {Heads{3, 3, 64}, {2, 7, 64}, {2, 6, 128}, {1, 4, 256}}) {
     for (const KvType type : {KvType::kF16, KvType::kQ8_0}) {
       for (const int past : {2048, 8192}) {
-        bench_attention(*backend, type, heads, past, 1, bandwidth, peak);
+        bench_attention(*backend, type, heads, past, 1, bandwidth, peaks[1]);
       }
       for (const int past : {0, 3584}) {
-        bench_attention(*backend, type, heads, past, 512, bandwidth, peak);
+        bench_attention(*backend, type, heads, past, 512, bandwidth, peaks[1]);
       }
     }
   }

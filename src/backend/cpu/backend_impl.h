@@ -147,7 +147,7 @@ class CpuBackend final : public Backend {
   ForwardBatch batch_;
   StepLimits limits_;
 
-  Scratch quantized_, raw_, wide_, logits_, partials_;
+  Scratch quantized_, raw_, pairs_, wide_, logits_, partials_;
   std::vector<AttentionJob> jobs_;
   std::vector<Merge> merges_;
 
@@ -155,7 +155,7 @@ class CpuBackend final : public Backend {
   struct {
     int features = 0, outputs = 0, head_outputs = 0, head_dim = 0, kv_heads = 0;
     size_t token_bytes = 0;
-    bool raw = false;
+    bool raw = false, pairs = false;
   } need_;
 };
 

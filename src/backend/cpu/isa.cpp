@@ -17,6 +17,13 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vnni");
 }
 
+// Bit 5 of EAX in subleaf 1 of CPUID leaf 7; clang 14's __builtin_cpu_supports does not know it.
+bool has_avx512bf16() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return has_avx512() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 &&
+         (eax & (1U << 5)) != 0;
+}
+
 // clang 14's __builtin_cpu_supports does not know F16C: bit 29 of ECX in CPUID leaf 1.
 bool has_f16c() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
@@ -36,6 +43,7 @@ struct Isa {
 };
 
 constexpr Isa kIsas[] = {
+    {"avx512bf16", avx512bf16_kernels, has_avx512bf16},
     {"avx512", avx512_kernels, has_avx512},
     {"avx2", avx2_kernels, has_avx2},
     {"portable", portable_kernels, has_any},
@@ -64,7 +72,13 @@ const KernelTable& choose_kernels(std::string_view name) {
               "no kernel set is called \"" + std::string(name) + "\"; known: " + names);
 }
 
-size_t panel_scratch_bytes(int k) { return 2 * (static_cast<size_t>(k) / 32 + 1) * (512 + 4 * 64); }
+size_t panel_scratch_bytes(int k) {
+  const size_t unpacked = (static_cast<size_t>(k) / 32 + 1) * (512 + 4 * 64);
+  const size_t floats = size_t{64} * kFloatSegment;
+  return 2 * (unpacked > floats ? unpacked : floats);
+}
+
+size_t pair_bytes(int k) { return (static_cast<size_t>(k) + 1) / 2 * 4; }
 
 size_t attention_partial_floats(int head_dim) {
   return 16 + (static_cast<size_t>(head_dim) + 15) / 16 * 16;

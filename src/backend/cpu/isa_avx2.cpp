@@ -136,6 +136,18 @@ static SERVAL_INLINE F32 load_bf16(const void* p) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)),
           _mm256_castsi256_ps(_mm256_slli_epi32(b, 16))};
 }
+// The first and the second of 16 pairs.
+static SERVAL_INLINE F32 load_bf16_even(const void* p) {
+  const __m256i* pairs = static_cast<const __m256i*>(p);
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(pairs), 16)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(pairs + 1), 16))};
+}
+static SERVAL_INLINE F32 load_bf16_odd(const void* p) {
+  const __m256i* pairs = static_cast<const __m256i*>(p);
+  const __m256i high = _mm256_set1_epi32(static_cast<int>(0xFFFF0000U));
+  return {_mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(pairs), high)),
+          _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(pairs + 1), high))};
+}
 static SERVAL_INLINE uint16_t f16_bits(float x) {
   return static_cast<uint16_t>(
       _mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT)));
@@ -344,6 +356,23 @@ static double dot_macs(int64_t repeats) {
   }
   return static_cast<double>(repeats) * 4.0 * 64.0;
 }
+
+static double fma_macs(int64_t repeats) {
+  F32 sum[6];
+  SERVAL_UNROLL
+  for (int i = 0; i < 6; ++i) sum[i] = zero_f32();
+  const F32 ones = set1(1.0F);
+  for (int64_t r = 0; r < repeats; ++r) {
+    SERVAL_UNROLL
+    for (int i = 0; i < 6; ++i) {
+      sum[i] = fma(ones, ones, sum[i]);
+      asm volatile("" : "+x"(sum[i].a), "+x"(sum[i].b));
+    }
+  }
+  return static_cast<double>(repeats) * 6.0 * 16.0;
+}
+
+static constexpr double (*kBf16Macs)(int64_t) = nullptr;
 
 #include "backend/cpu/kernels/table.inl"
 

@@ -162,6 +162,18 @@ static SERVAL_INLINE F32 load_bf16(const uint8_t* p) {
     return float_of(static_cast<uint32_t>(half) << 16);
   });
 }
+// The first and the second of 16 pairs.
+static SERVAL_INLINE uint32_t pair_of(const uint8_t* p, int i) {
+  uint32_t pair;
+  __builtin_memcpy(&pair, p + 4 * i, 4);
+  return pair;
+}
+static SERVAL_INLINE F32 load_bf16_even(const uint8_t* p) {
+  return lanes<F32>([&](int i) { return float_of(pair_of(p, i) << 16); });
+}
+static SERVAL_INLINE F32 load_bf16_odd(const uint8_t* p) {
+  return lanes<F32>([&](int i) { return float_of(pair_of(p, i) & 0xFFFF0000U); });
+}
 
 // ---- 16 integers
 static SERVAL_INLINE I32 set1_i32(int x) {
@@ -357,6 +369,20 @@ static double dot_macs(int64_t repeats) {
   }
   return static_cast<double>(repeats) * 4.0 * 64.0;
 }
+
+static double fma_macs(int64_t repeats) {
+  F32 sum[2] = {zero_f32(), zero_f32()};
+  const F32 ones = set1(1.0F);
+  for (int64_t r = 0; r < repeats; ++r) {
+    for (F32& s : sum) {
+      s = fma(ones, ones, s);
+      asm volatile("" ::"r"(&s) : "memory");
+    }
+  }
+  return static_cast<double>(repeats) * 2.0 * 16.0;
+}
+
+static constexpr double (*kBf16Macs)(int64_t) = nullptr;
 
 #include "backend/cpu/kernels/table.inl"
 

@@ -12,14 +12,15 @@
 
 namespace serval::cpu {
 
-constexpr int kPanelRows = 16;   // output rows per weight panel
-constexpr int kTileTokens = 8;   // tokens per activation tile, at most
-constexpr int kFewRows = 16;     // more rows use KernelTable::bulk_tile and two panels at once
-constexpr int kChunk = 32;       // k per integer-exact dot product and per activation scale
-constexpr int kFormats = 16;     // indexed like DType
-constexpr int kMaxPlanes = 3;    // distinct planes that the parts of one Linear can need
-constexpr int kKvTile = 32;      // tokens per K/V tile, = kBlockTokens
-constexpr int kKvSegment = 512;  // = kSegmentTokens
+constexpr int kPanelRows = 16;      // output rows per weight panel
+constexpr int kTileTokens = 8;      // tokens per activation tile, at most
+constexpr int kFewRows = 16;        // more rows use KernelTable::bulk_tile and two panels at once
+constexpr int kChunk = 32;          // k per integer-exact dot product and per activation scale
+constexpr int kFloatSegment = 512;  // k of float weights per sum (kernels/linear_float.inl)
+constexpr int kFormats = 16;        // indexed like DType
+constexpr int kMaxPlanes = 3;       // distinct planes that the parts of one Linear can need
+constexpr int kKvTile = 32;         // tokens per K/V tile, = kBlockTokens
+constexpr int kKvSegment = 512;     // = kSegmentTokens
 
 // Activations are int8 with one float scale per chunk. Where the largest value of a chunk would
 // make the scale too coarse for the others, it is 128 * spike + q: it may be up to 128 times the
@@ -51,7 +52,9 @@ struct PlaneSpec {
 //   i32   spikes[nr]            how many the token has
 //   Spike spike[nr][k/32]       in order of k
 //   i32 / f32 plane[k/32*subs][nr], for each plane
-// Float rows (`raw`, for float weights) are tiles of f32 [k][nr] in a buffer of their own.
+// Float rows (`raw`, for float weights) are tiles of f32 [k][nr] in a buffer of their own; for BF16
+// weights and a kernel set with bfloat16 dot products (`pairs`), tiles of bfloat16 [k/2][nr][2], an
+// odd last k with a zero beside it.
 struct ActivationLayout {
   int k;
   int planes;
@@ -69,6 +72,7 @@ struct Activations {
   int tile;            // tokens of every tile but the last
   uint8_t* quantized;  // null when no part needs it
   float* raw;          // null when no part needs it
+  uint32_t* pairs;     // null when no part needs it
 };
 
 // One panel, or two of the same shape and format, times all rows: out[panel][row][16].
@@ -144,6 +148,8 @@ struct KernelTable {
   void (*decode_row[kFormats])(const uint8_t* panel, int k, int row, float* out);
   // Activations: one row into slot `t` of a tile of `nr`.
   void (*quantize)(const float* x, const ActivationLayout& layout, uint8_t* tile, int nr, int t);
+  // The same for BF16 weights: the kernels' `pairs`. Null: they multiply `raw`.
+  void (*round_pairs)(const float* x, int k, uint32_t* tile, int nr, int t);
   // Rows.
   void (*norm)(const float* x, int n, const NormJob& job, float* out);
   void (*add)(const float* x, int n, float* inout);
@@ -163,16 +169,21 @@ struct KernelTable {
   void (*merge)(const float* partials, int count, int64_t stride, int head_dim, float* o);
   // Probes: touches every cache line; repeats 32 independent chains of dot products.
   uint64_t (*read_memory)(const uint8_t* data, size_t bytes);
-  double (*dot_macs)(int64_t repeats);  // returns multiply-adds done
+  // return the multiply-adds done
+  double (*dot_macs)(int64_t repeats);   // of int8
+  double (*fma_macs)(int64_t repeats);   // of float
+  double (*bf16_macs)(int64_t repeats);  // of bfloat16 pairs; null: it has no such dot products
 };
 
 // Null when this build lacks the instruction set. Whether the processor has it: isa.h.
+const KernelTable* avx512bf16_kernels();
 const KernelTable* avx512_kernels();
 const KernelTable* avx2_kernels();
 const KernelTable* portable_kernels();
 
 // Sizes that the tables agree on.
 size_t panel_scratch_bytes(int k);
+size_t pair_bytes(int k);  // of one row in Activations::pairs
 size_t attention_scratch_floats(int queries, int head_dim);
 size_t attention_partial_floats(int head_dim);
 

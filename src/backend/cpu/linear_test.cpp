@@ -40,6 +40,22 @@ std::vector<double> quantized(const float* x, int k) {
   return out;
 }
 
+// Rounded to bfloat16, as kernels with bfloat16 dot products take it for BF16 weights.
+std::vector<double> rounded(const float* x, int k) {
+  std::vector<double> out;
+  for (int i = 0; i < k; ++i) {
+    out.push_back(static_cast<double>(bf16_to_f32(f32_to_bf16(x[i]))));
+  }
+  return out;
+}
+
+// What the kernels make of a row of activations.
+std::vector<double> operands(const std::string& isa, DType type, const float* x, int k) {
+  if (!is_float(type)) return quantized(x, k);
+  if (type == DType::kBF16 && isa == "avx512bf16") return rounded(x, k);
+  return {x, x + k};
+}
+
 struct Case {
   std::string isa;
   DType type;
@@ -57,7 +73,7 @@ class LinearTest : public testing::TestWithParam<Case> {
  protected:
   static std::vector<int> widths(DType type) {
     if (info(type).block_elements == 256) return {256, 768, 2304};
-    if (is_float(type)) return {1, 33, 576};
+    if (is_float(type)) return {1, 2, 3, 33, 96, 576, 1025, 1055};
     return {32, 96, 576, 896, 2080};
   }
 };
@@ -93,8 +109,7 @@ TEST_P(LinearTest, MatchesFloat64OnTheSameOperands) {
       for (size_t i = 5; i < x.size(); i += 37) x[i] *= std::ldexp(1.0F, static_cast<int>(i % 11));
       const auto y = product(*backend, *linear, x.data(), rows);
       for (int r = 0; r < rows; ++r) {
-        std::vector<double> a(x.begin() + r * k, x.begin() + (r + 1) * k);
-        if (!is_float(GetParam().type)) a = quantized(x.data() + r * k, k);
+        const auto a = operands(GetParam().isa, GetParam().type, x.data() + r * k, k);
         for (int o = 0; o < outputs; ++o) {
           const auto w = tensors.row(ref, o);
           double want = static_cast<double>(bias[static_cast<size_t>(o)]);

@@ -43,6 +43,7 @@ LinearPtr CpuBackend::pack(const LinearSpec& spec, TensorSource& source) {
   outputs = std::max(outputs, linear->out_features());
   need_.token_bytes = std::max(need_.token_bytes, linear->layout().token_bytes);
   need_.raw = need_.raw || linear->needs_raw();
+  need_.pairs = need_.pairs || linear->needs_pairs();
   return linear;
 }
 
@@ -55,6 +56,7 @@ EmbeddingPtr CpuBackend::pack_embedding(const TensorRef& ref, bool tied, TensorS
     need_.head_outputs = std::max(need_.head_outputs, table->out_features());
     need_.token_bytes = std::max(need_.token_bytes, table->layout().token_bytes);
     need_.raw = need_.raw || table->needs_raw();
+    need_.pairs = need_.pairs || table->needs_pairs();
   }
   return std::make_unique<PackedEmbedding>(std::move(table));
 }
@@ -114,6 +116,7 @@ void CpuBackend::reserve(const StepLimits& limits) {
   const size_t features = static_cast<size_t>(need_.features);
   quantized_.reserve(rows * need_.token_bytes);
   if (need_.raw) raw_.reserve(rows * features * sizeof(float));
+  if (need_.pairs) pairs_.reserve(rows * pair_bytes(need_.features));
   wide_.reserve(rows * static_cast<size_t>(need_.outputs) * sizeof(float));
   const size_t logit_rows = static_cast<size_t>(std::min(limits.logit_rows, kMaxLogitSlice));
   logits_.reserve(logit_rows * static_cast<size_t>(need_.head_outputs) * sizeof(float));

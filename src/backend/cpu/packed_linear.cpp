@@ -13,10 +13,6 @@ namespace {
 
 constexpr size_t kStagingBytes = size_t{256} << 10;
 
-bool is_float(DType type) {
-  return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16;
-}
-
 void check_shape(const LinearSpec& spec) {
   SERVAL_CHECK(!spec.parts.empty());
   SERVAL_CHECK(spec.biases.empty() || spec.biases.size() == spec.parts.size());
@@ -69,6 +65,20 @@ void place_arrays(ActivationLayout& layout) {
 
 }  // namespace
 
+void PackedLinear::need(DType type, const KernelTable& kernels) {
+  switch (type) {
+    case DType::kBF16:
+      (kernels.round_pairs != nullptr ? needs_pairs_ : needs_raw_) = true;
+      break;
+    case DType::kF32:
+    case DType::kF16:
+      needs_raw_ = true;
+      break;
+    default:
+      needs_quantized_ = true;
+  }
+}
+
 std::unique_ptr<PackedLinear> Packer::pack(const LinearSpec& spec, TensorSource& source) {
   check_shape(spec);
   auto linear = std::make_unique<PackedLinear>();
@@ -82,7 +92,7 @@ std::unique_ptr<PackedLinear> Packer::pack(const LinearSpec& spec, TensorSource&
     part.first_output = linear->out_;
     part.panel_bytes = panel_bytes(ref.dtype, linear->layout_.k);
     part.plane = add_plane(kernels_.plane[static_cast<size_t>(ref.dtype)], linear->layout_);
-    (is_float(ref.dtype) ? linear->needs_raw_ : linear->needs_quantized_) = true;
+    linear->need(ref.dtype, kernels_);
     part.memory = arena_.take(part.bytes());
     pack_part(ref, source, part);
     if (!spec.biases.empty() && spec.biases[i]) {

@@ -34,15 +34,20 @@ class PackedLinear final : public Linear {
   const ActivationLayout& layout() const { return layout_; }
   bool needs_quantized() const { return needs_quantized_; }
   bool needs_raw() const { return needs_raw_; }
+  bool needs_pairs() const { return needs_pairs_; }
 
  private:
   friend class Packer;
+  // The form of activations that weights of this type are multiplied with.
+  void need(DType type, const KernelTable& kernels);
+
   std::vector<PackedPart> parts_;
   ActivationLayout layout_ = {};
   int out_ = 0;
   size_t bytes_ = 0;
   bool needs_quantized_ = false;
   bool needs_raw_ = false;
+  bool needs_pairs_ = false;
 };
 
 class PackedEmbedding final : public Embedding {

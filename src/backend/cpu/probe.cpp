@@ -52,17 +52,18 @@ double measure_read_bandwidth(int threads) {
   return best;
 }
 
-double measure_dot_peak(int threads) {
+double measure_dot_peak(int threads, DotKind kind) {
   constexpr int64_t kRepeats = 400000;
   const cpu::KernelTable& kernels = cpu::choose_kernels("");
+  const auto macs_of = kind == DotKind::kInt8                                   ? kernels.dot_macs
+                       : kind == DotKind::kBf16 && kernels.bf16_macs != nullptr ? kernels.bf16_macs
+                                                                                : kernels.fma_macs;
   Team team(threads);
   std::vector<double> macs(static_cast<size_t>(team.size()));
   double best = 0.0;
   for (int pass = 0; pass < kPasses; ++pass) {
     const auto start = Clock::now();
-    const auto dots = [&](int, int i, int) {
-      macs[static_cast<size_t>(i)] = kernels.dot_macs(kRepeats);
-    };
+    const auto dots = [&](int, int i, int) { macs[static_cast<size_t>(i)] = macs_of(kRepeats); };
     team.run({{team.size(), 1, dots}});
     double total = 0.0;
     for (const double m : macs) total += m;

@@ -19,7 +19,7 @@ namespace serval {
 // Kernel sets that this machine can run.
 inline std::vector<std::string> usable_isas() {
   std::vector<std::string> names;
-  for (const char* name : {"avx512", "avx2", "portable"}) {
+  for (const char* name : {"avx512bf16", "avx512", "avx2", "portable"}) {
     try {
       create_cpu_backend({1, name});
       names.emplace_back(name);

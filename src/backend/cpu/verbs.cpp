@@ -43,6 +43,7 @@ void CpuBackend::size_for(const PackedLinear& linear, int rows) {
   if (linear.needs_quantized()) quantized_.reserve(n * linear.layout().token_bytes);
   if (linear.needs_raw())
     raw_.reserve(n * static_cast<size_t>(linear.in_features()) * sizeof(float));
+  if (linear.needs_pairs()) pairs_.reserve(n * pair_bytes(linear.in_features()));
   for (Worker& worker : workers_) {
     worker.row.reserve((static_cast<size_t>(linear.in_features()) + 16) * sizeof(float));
     worker.panel.reserve(panel_scratch_bytes(linear.in_features()));
@@ -57,6 +58,7 @@ Activations CpuBackend::activations_for(const PackedLinear& linear, int rows) co
   to.tile = rows > kFewRows ? kernels_.bulk_tile : kTileTokens;
   to.quantized = linear.needs_quantized() ? quantized_.as<uint8_t>() : nullptr;
   to.raw = linear.needs_raw() ? raw_.as<float>() : nullptr;
+  to.pairs = linear.needs_pairs() ? pairs_.as<uint32_t>() : nullptr;
   return to;
 }
 
@@ -77,6 +79,10 @@ void CpuBackend::prepare_row(const float* x, int row, const Norm* norm, const Ac
   if (to.raw != nullptr) {
     float* out = to.raw + static_cast<ptrdiff_t>(first) * k + (row - first);
     for (int i = 0; i < k; ++i) out[static_cast<ptrdiff_t>(i) * nr] = x[i];
+  }
+  if (to.pairs != nullptr) {
+    uint32_t* tile = to.pairs + static_cast<size_t>(first) * (pair_bytes(k) / sizeof(uint32_t));
+    kernels_.round_pairs(x, k, tile, nr, row - first);
   }
 }
 

@@ -1,4 +1,5 @@
-// The exported table of one instruction set. The including file defines kTableName and kNumericsId.
+// The exported table of one instruction set. The including file defines kTableName,
+// kNumericsId and the probes.
 
 template <class Format>
 static constexpr PlaneSpec plane_of() {
@@ -26,6 +27,7 @@ static const KernelTable kTable = {
      decode_row<Q2_K>, decode_row<Q3_K>, decode_row<Q4_K>, decode_row<Q5_K>, decode_row<Q6_K>,
      decode_row<Iq4Nl>, decode_row<Iq4Xs>, decode_row<Mxfp4>},
     quantize,
+    kRoundPairs,
     norm,
     add_row,
     add_panel,
@@ -41,4 +43,6 @@ static const KernelTable kTable = {
     merge,
     read_memory,
     dot_macs,
+    fma_macs,
+    kBf16Macs,
 };

@@ -211,6 +211,17 @@ void pack_floats(const uint8_t* rows, int k, uint8_t* out) {
   }
 }
 
+// Pairs of k beside each other; the last of an odd number alone.
+void pack_bf16(const uint8_t* rows, int k, uint8_t* out) {
+  const size_t stride = static_cast<size_t>(k) * 2;
+  for (int row = 0; row < kPanelRows; ++row) {
+    const uint8_t* in = rows + static_cast<size_t>(row) * stride;
+    uint8_t* to = out + static_cast<size_t>(row) * 4;
+    for (int i = 0; i < k / 2; ++i, in += 4, to += kPanelRows * 4) std::memcpy(to, in, 4);
+    if (k % 2 != 0) std::memcpy(to - static_cast<size_t>(row) * 2, in, 2);
+  }
+}
+
 }  // namespace
 
 size_t panel_bytes(DType type, int k) {
@@ -222,8 +233,9 @@ void pack_panel(DType type, const uint8_t* rows, int k, uint8_t* out) {
     case DType::kF32:
       return pack_floats<uint32_t>(rows, k, out);
     case DType::kF16:
-    case DType::kBF16:
       return pack_floats<uint16_t>(rows, k, out);
+    case DType::kBF16:
+      return pack_bf16(rows, k, out);
     case DType::kQ4_0:
     case DType::kIQ4_NL:
       return pack_blocks<pack_q4_0>(type, rows, k, out);
