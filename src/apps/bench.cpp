@@ -7,6 +7,7 @@
 #include <boost/json.hpp>
 #include <fstream>
 #include <memory>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -39,8 +40,29 @@ struct BenchOptions {
   bool json = false;
 };
 
-MachineLimits measure_machine(int threads) {
-  return {measure_read_bandwidth(threads), measure_dot_peak(threads)};
+MachineLimits measure_machine(int threads, DotKind kind) {
+  return {measure_read_bandwidth(threads), measure_dot_peak(threads, kind)};
+}
+
+// The dot products that most of the model's multiply-adds are: the plan's shapes begin with the
+// format, as in "attn_qkv: BF16 [1152 x 896]".
+DotKind kind_of(const ModelPlan& plan) {
+  uint64_t all = 0;
+  uint64_t bf16 = 0;
+  uint64_t floats = 0;
+  for (const PlanRow& row : plan.rows) {
+    const size_t name = row.what.find(": ");
+    const std::string_view shape =
+        std::string_view(row.what).substr(name == std::string::npos ? 0 : name + 2);
+    all += row.macs;
+    if (shape.starts_with("BF16 ")) bf16 += row.macs;
+    if (shape.starts_with("F16 ") || shape.starts_with("F32 ")) floats += row.macs;
+  }
+  return 2 * bf16 > all ? DotKind::kBf16 : 2 * floats > all ? DotKind::kFloat : DotKind::kInt8;
+}
+
+const char* name_of(DotKind kind) {
+  return kind == DotKind::kBf16 ? "bfloat16" : kind == DotKind::kFloat ? "float32" : "int8";
 }
 
 // Ticks the hypervisor gave to others, and ticks in all: a noisy neighbour shows here.
@@ -84,7 +106,7 @@ class Bench {
     if (rows_.empty()) throw UsageError("nothing to measure: -p and -n are both 0");
     read_plan();
     const auto steal_before = steal_ticks();
-    before_ = measure_machine(options_.engine.threads);
+    before_ = measure_machine(options_.engine.threads, kind_);
     {
       const std::unique_ptr<Engine> engine = load_engine(config());
       info_ = engine->info();
@@ -97,7 +119,7 @@ class Bench {
       for (SpeedRow& row : rows_) measure(*engine, row);
       digest_ = logits_digest(*engine);
     }
-    after_ = measure_machine(options_.engine.threads);
+    after_ = measure_machine(options_.engine.threads, kind_);
     const auto steal_after = steal_ticks();
     steal_percent_ = 100 * (steal_after.first - steal_before.first) /
                      std::max(1.0, steal_after.second - steal_before.second);
@@ -114,6 +136,7 @@ class Bench {
                       : options_.engine.kv_type == "q8_0" ? KvType::kQ8_0
                                                           : KvType::kF16;
     plan_ = plan_model(*file, limits, kv);
+    kind_ = kind_of(plan_);
     const int trained = plan_.config.context_length;
     const auto too_long = [&](const SpeedRow& row) { return row.depth + row.tokens + 1 > trained; };
     if (std::any_of(rows_.begin(), rows_.end(), too_long)) {
@@ -160,10 +183,10 @@ class Bench {
                                std::max(before_.gmacs_per_second, after_.gmacs_per_second)};
     if (!options_.json) {
       print(
-          fmt::format("machine  read {:.1f} GB/s before, {:.1f} after; dot products {:.0f} GMAC/s "
-                      "before, {:.0f} after; {:.1f} % stolen\nlogits   {}\n",
-                      before_.gbytes_per_second, after_.gbytes_per_second, before_.gmacs_per_second,
-                      after_.gmacs_per_second, steal_percent_, digest_));
+          fmt::format("machine  read {:.1f} GB/s before, {:.1f} after; {} dot products {:.0f} "
+                      "GMAC/s before, {:.0f} after; {:.1f} % stolen\nlogits   {}\n",
+                      before_.gbytes_per_second, after_.gbytes_per_second, name_of(kind_),
+                      before_.gmacs_per_second, after_.gmacs_per_second, steal_percent_, digest_));
       return;
     }
     json::array rows;
@@ -184,9 +207,10 @@ class Bench {
                     {"file_bytes", info_.file_bytes},
                     {"step_weight_bytes", plan_.step_weight_bytes},
                     {"macs_per_token", plan_.macs_per_token + plan_.head_macs}};
-    out["machine"] = {{"threads", info_.threads}, {"backend", info_.backend},
-                      {"kernels", info_.kernels}, {"before", machine(before_)},
-                      {"after", machine(after_)}, {"steal_percent", steal_percent_}};
+    out["machine"] = {{"threads", info_.threads},       {"backend", info_.backend},
+                      {"kernels", info_.kernels},       {"dot_products", name_of(kind_)},
+                      {"before", machine(before_)},     {"after", machine(after_)},
+                      {"steal_percent", steal_percent_}};
     out["load_ms"] = info_.load_ms;
     out["rows"] = std::move(rows);
     out["logits_digest"] = digest_;
@@ -200,6 +224,7 @@ class Bench {
   ModelPlan plan_;
   ModelInfo info_;
   MachineLimits before_, after_;
+  DotKind kind_ = DotKind::kInt8;
   double steal_percent_ = 0;
 };
 

@@ -11,7 +11,7 @@ namespace serval {
 
 struct MachineLimits {
   double gbytes_per_second = 0;  // streaming reads, all threads
-  double gmacs_per_second = 0;   // dot products in registers, all threads
+  double gmacs_per_second = 0;   // dot products in registers, all threads, of the model's kind
 };
 
 struct SpeedRow {

@@ -155,7 +155,8 @@ class CpuBackend final : public Backend {
   struct {
     int features = 0, outputs = 0, head_outputs = 0, head_dim = 0, kv_heads = 0;
     size_t token_bytes = 0;
-    bool raw = false, pairs = false;
+    size_t pair_bytes = 0;
+    bool raw = false;
   } need_;
 };
 

@@ -78,7 +78,9 @@ size_t panel_scratch_bytes(int k) {
   return 2 * (unpacked > floats ? unpacked : floats);
 }
 
-size_t pair_bytes(int k) { return (static_cast<size_t>(k) + 1) / 2 * 4; }
+size_t pair_bytes(const ActivationLayout& layout) {
+  return (static_cast<size_t>(layout.k) + 1) / 2 * 4 * (layout.rests ? 2 : 1);
+}
 
 size_t attention_partial_floats(int head_dim) {
   return 16 + (static_cast<size_t>(head_dim) + 15) / 16 * 16;

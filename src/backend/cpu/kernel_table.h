@@ -57,6 +57,7 @@ struct PlaneSpec {
 // odd last k with a zero beside it.
 struct ActivationLayout {
   int k;
+  bool rests;  // `pairs` are followed by what rounding took from them, [k/2][nr][2] once more
   int planes;
   PlaneSpec plane[kMaxPlanes];
   size_t scale_offset;
@@ -149,7 +150,8 @@ struct KernelTable {
   // Activations: one row into slot `t` of a tile of `nr`.
   void (*quantize)(const float* x, const ActivationLayout& layout, uint8_t* tile, int nr, int t);
   // The same for BF16 weights: the kernels' `pairs`. Null: they multiply `raw`.
-  void (*round_pairs)(const float* x, int k, uint32_t* tile, int nr, int t);
+  void (*round_pairs)(const float* x, const ActivationLayout& layout, uint32_t* tile, int nr,
+                      int t);
   // Rows.
   void (*norm)(const float* x, int n, const NormJob& job, float* out);
   void (*add)(const float* x, int n, float* inout);
@@ -183,7 +185,7 @@ const KernelTable* portable_kernels();
 
 // Sizes that the tables agree on.
 size_t panel_scratch_bytes(int k);
-size_t pair_bytes(int k);  // of one row in Activations::pairs
+size_t pair_bytes(const ActivationLayout& layout);  // of one row in Activations::pairs
 size_t attention_scratch_floats(int queries, int head_dim);
 size_t attention_partial_floats(int head_dim);
 

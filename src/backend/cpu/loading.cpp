@@ -14,14 +14,7 @@
 namespace serval::cpu {
 namespace {
 
-// Matrices this much wider than their input are output projections: their results go to the logits
-// buffer, not to the [rows, outputs] scratch.
-constexpr int kHeadRatio = 20;
 constexpr int kMaxHeadDim = 512;
-
-bool is_head(const PackedLinear& linear) {
-  return linear.out_features() / linear.in_features() >= kHeadRatio;
-}
 
 }  // namespace
 
@@ -39,11 +32,13 @@ CpuBackend::CpuBackend(const BackendOptions& options)
 LinearPtr CpuBackend::pack(const LinearSpec& spec, TensorSource& source) {
   auto linear = packer_.pack(spec, source);
   need_.features = std::max(need_.features, linear->in_features());
-  int& outputs = is_head(*linear) ? need_.head_outputs : need_.outputs;
+  int& outputs = linear->is_head() ? need_.head_outputs : need_.outputs;
   outputs = std::max(outputs, linear->out_features());
   need_.token_bytes = std::max(need_.token_bytes, linear->layout().token_bytes);
   need_.raw = need_.raw || linear->needs_raw();
-  need_.pairs = need_.pairs || linear->needs_pairs();
+  if (linear->needs_pairs()) {
+    need_.pair_bytes = std::max(need_.pair_bytes, pair_bytes(linear->layout()));
+  }
   return linear;
 }
 
@@ -56,7 +51,9 @@ EmbeddingPtr CpuBackend::pack_embedding(const TensorRef& ref, bool tied, TensorS
     need_.head_outputs = std::max(need_.head_outputs, table->out_features());
     need_.token_bytes = std::max(need_.token_bytes, table->layout().token_bytes);
     need_.raw = need_.raw || table->needs_raw();
-    need_.pairs = need_.pairs || table->needs_pairs();
+    if (table->needs_pairs()) {
+      need_.pair_bytes = std::max(need_.pair_bytes, pair_bytes(table->layout()));
+    }
   }
   return std::make_unique<PackedEmbedding>(std::move(table));
 }
@@ -116,7 +113,7 @@ void CpuBackend::reserve(const StepLimits& limits) {
   const size_t features = static_cast<size_t>(need_.features);
   quantized_.reserve(rows * need_.token_bytes);
   if (need_.raw) raw_.reserve(rows * features * sizeof(float));
-  if (need_.pairs) pairs_.reserve(rows * pair_bytes(need_.features));
+  if (need_.pair_bytes > 0) pairs_.reserve(rows * need_.pair_bytes);
   wide_.reserve(rows * static_cast<size_t>(need_.outputs) * sizeof(float));
   const size_t logit_rows = static_cast<size_t>(std::min(limits.logit_rows, kMaxLogitSlice));
   logits_.reserve(logit_rows * static_cast<size_t>(need_.head_outputs) * sizeof(float));

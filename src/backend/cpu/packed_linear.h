@@ -24,6 +24,11 @@ struct PackedPart {
   size_t bytes() const { return static_cast<size_t>(panels) * panel_bytes; }
 };
 
+// Matrices this much wider than their input are output projections: their results go to the logits
+// buffer, not to the [rows, outputs] scratch, and their activations keep what rounding to bfloat16
+// would take from them (docs/adr/0003-bf16-activations.md).
+constexpr int kHeadRatio = 20;
+
 class PackedLinear final : public Linear {
  public:
   int in_features() const override { return layout_.k; }
@@ -35,6 +40,7 @@ class PackedLinear final : public Linear {
   bool needs_quantized() const { return needs_quantized_; }
   bool needs_raw() const { return needs_raw_; }
   bool needs_pairs() const { return needs_pairs_; }
+  bool is_head() const { return out_ / layout_.k >= kHeadRatio; }
 
  private:
   friend class Packer;

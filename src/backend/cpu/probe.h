@@ -13,7 +13,8 @@ double measure_read_bandwidth(int threads);
 // has such an instruction, else floats like F16 and F32 weights.
 enum class DotKind { kInt8, kFloat, kBf16 };
 
-// 10^9 multiply-adds per second of `threads` workers, operands in registers. Best of several passes.
+// 10^9 multiply-adds per second of `threads` workers, operands in registers. Best of several
+// passes.
 double measure_dot_peak(int threads, DotKind kind = DotKind::kInt8);
 
 }  // namespace serval

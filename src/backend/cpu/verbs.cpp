@@ -43,7 +43,7 @@ void CpuBackend::size_for(const PackedLinear& linear, int rows) {
   if (linear.needs_quantized()) quantized_.reserve(n * linear.layout().token_bytes);
   if (linear.needs_raw())
     raw_.reserve(n * static_cast<size_t>(linear.in_features()) * sizeof(float));
-  if (linear.needs_pairs()) pairs_.reserve(n * pair_bytes(linear.in_features()));
+  if (linear.needs_pairs()) pairs_.reserve(n * pair_bytes(linear.layout()));
   for (Worker& worker : workers_) {
     worker.row.reserve((static_cast<size_t>(linear.in_features()) + 16) * sizeof(float));
     worker.panel.reserve(panel_scratch_bytes(linear.in_features()));
@@ -81,8 +81,9 @@ void CpuBackend::prepare_row(const float* x, int row, const Norm* norm, const Ac
     for (int i = 0; i < k; ++i) out[static_cast<ptrdiff_t>(i) * nr] = x[i];
   }
   if (to.pairs != nullptr) {
-    uint32_t* tile = to.pairs + static_cast<size_t>(first) * (pair_bytes(k) / sizeof(uint32_t));
-    kernels_.round_pairs(x, k, tile, nr, row - first);
+    uint32_t* tile =
+        to.pairs + static_cast<size_t>(first) * (pair_bytes(to.layout) / sizeof(uint32_t));
+    kernels_.round_pairs(x, to.layout, tile, nr, row - first);
   }
 }
 
