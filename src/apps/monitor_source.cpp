@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "apps/admin_client.h"
+#include "apps/metrics_reader.h"
 #include "base/quoted.h"
 
 namespace serval {
@@ -19,6 +20,8 @@ namespace {
 
 namespace json = boost::json;
 using Clock = std::chrono::steady_clock;
+
+constexpr auto kMetricsLook = std::chrono::milliseconds(1000);  // two readings make a rate
 
 double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
@@ -51,6 +54,10 @@ class LiveSource final : public MonitorSource {
   }
 
   void wait(int milliseconds, std::span<const int> descriptors, const OnEvent& on_event) override {
+    if (metrics_) {
+      poll_metrics(milliseconds, descriptors, on_event);
+      return;
+    }
     if (!open_ && Clock::now() < again_) {
       const double left = -ms_since(again_);
       wait_for(std::min(milliseconds, static_cast<int>(left) + 1), descriptors);
@@ -63,7 +70,9 @@ class LiveSource final : public MonitorSource {
                                         take(name, data);
                                         on_event(name, data);
                                       });
-      if (reply) throw_refusal(*reply);
+      if (!reply) return;
+      if (!is_forbidden(*reply) || !metrics_allowed()) throw_refusal(*reply);
+      metrics_.emplace();
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kIo) throw;
       if (!seen_) throw Unreachable(ErrorCode::kIo, error.message());
@@ -79,6 +88,13 @@ class LiveSource final : public MonitorSource {
       reply = client_.get("/admin/monitor");
     } catch (const Error& error) {
       throw Unreachable(ErrorCode::kIo, error.message());
+    }
+    if (is_forbidden(reply) && metrics_allowed()) {
+      metrics_.emplace();
+      read_metrics([](auto...) {});
+      std::this_thread::sleep_for(kMetricsLook);
+      read_metrics(on_event, true);
+      return;
     }
     if (reply.status != 200) throw_refusal(reply);
     const json::object snapshot = json::parse(reply.body).as_object();
@@ -110,6 +126,38 @@ class LiveSource final : public MonitorSource {
     open_ = true;
   }
 
+  static bool is_forbidden(const AdminReply& reply) {
+    return reply.status == 401 || reply.status == 403;
+  }
+
+  // Whoever may not see the monitor may still be allowed to read /metrics.
+  bool metrics_allowed() { return client_.get("/metrics").status == 200; }
+
+  void read_metrics(const OnEvent& on_event, bool greet = false) {
+    const AdminReply reply = client_.get("/metrics");
+    if (reply.status != 200) throw_refusal(reply);
+    if (greet && !hello_.empty()) on_event("hello", hello_);
+    metrics_->take(reply.body, ms_since(start_), [&](std::string_view name, std::string_view data) {
+      if (name == "hello") hello_ = data;
+      take(name, data);
+      on_event(name, data);
+    });
+  }
+
+  void poll_metrics(int milliseconds, std::span<const int> descriptors, const OnEvent& on_event) {
+    const double left = -ms_since(again_);
+    if (left > 0) wait_for(std::min(milliseconds, static_cast<int>(left) + 1), descriptors);
+    if (Clock::now() < again_) return;
+    again_ = Clock::now() + std::chrono::milliseconds(1000 / hz_);
+    try {
+      read_metrics(on_event);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kIo) throw;
+      fault_ = "the connection is lost, trying again";
+      again_ = Clock::now() + std::chrono::seconds(1);
+    }
+  }
+
   void take(std::string_view name, std::string_view data) {
     seen_ = true;
     fault_.clear();
@@ -132,6 +180,8 @@ class LiveSource final : public MonitorSource {
   uint64_t seq_ = 0;
   std::string fault_;
   Clock::time_point again_;
+  std::optional<MetricsReader> metrics_;  // while nothing else may be seen
+  std::string hello_;                     // of these
 };
 
 // ---- A recording

@@ -1,4 +1,5 @@
-// MonitorSource: where a viewer's events come from: a server, or a recording of one.
+// MonitorSource: where a viewer's events come from: a server, or a recording of one. A server that
+// refuses its monitor but not its /metrics is shown as far as these go (metrics_reader.h).
 #pragma once
 
 #include <functional>

@@ -22,6 +22,7 @@ void read_hello(MonitorState& s, const json::object& o) {
   const std::string instance = text(o.at("server").as_object(), "instance");
   if (s.instance != instance) s = MonitorState();
   s.greeted = true;
+  s.from_metrics = o.contains("origin");
   s.instance = instance;
   s.version = text(o.at("server").as_object(), "version");
   s.up_ms = number(o.at("server").as_object(), "up_ms");

@@ -40,6 +40,7 @@ struct MonitorState {
   bool apply(std::string_view event, std::string_view data);
 
   bool greeted = false;
+  bool from_metrics = false;  // only what /metrics knows; KV in tokens
   std::string instance, model, isa, version;
   double limit_gbs = 0, limit_gmacs = 0, target_ms = 0, up_ms = 0, hello_ms = 0;
   int blocks = 0, block_tokens = 0;

@@ -55,6 +55,10 @@ class Painter {
 
  private:
   void page(int last) {
+    if (s_.from_metrics && o_.page != Page::kOverview) {
+      without_rights(2, last);
+      return;
+    }
     switch (o_.page) {
       case Page::kOverview:
         overview(last);
@@ -78,9 +82,10 @@ class Painter {
     int column = screen_.put(0, 0, "serval", Ink::kBold);
     if (!s_.greeted) return;
     const double up = s_.up_ms + s_.t_ms - s_.hello_ms;
-    column = screen_.put(
-        0, column,
-        fmt::format(" {} \u00b7 {} \u00b7 up {}", s_.model, s_.isa, duration(std::max(up, 0.0))));
+    const std::string what =
+        s_.from_metrics ? "of /metrics"
+                        : fmt::format("{} \u00b7 up {}", s_.isa, duration(std::max(up, 0.0)));
+    column = screen_.put(0, column, fmt::format(" {} \u00b7 {}", s_.model, what));
     if (o_.paused) screen_.put(0, column, " \u00b7 paused", Ink::kYellow);
     screen_.put_right(0, columns_, fmt::format("running {}  waiting {}", s_.running, s_.waiting),
                       Ink::kBold);
@@ -124,9 +129,22 @@ class Painter {
     throughput(5, plot, values(s_.decoded));
     ribbon(5 + plot);
     kv_bar(6 + plot);
+    if (s_.from_metrics) {
+      without_rights(8 + plot, last);
+      return;
+    }
     const int keys_rows = std::min(static_cast<int>(s_.keys.size()) + 1, tables / 3);
     requests(7 + plot, last - keys_rows);
     if (keys_rows > 1) keys(last - keys_rows, last);
+  }
+
+  void without_rights(int row, int last) {
+    constexpr std::string_view kLines[] = {
+        "No admin rights here: these are the figures of /metrics.",
+        "Requests, steps, keys and blocks need an admin key: --key-file FILE."};
+    for (const std::string_view line : kLines) {
+      if (row < last) screen_.put(row++, 0, line, Ink::kYellow);
+    }
   }
 
   void latencies(int row) {
@@ -136,7 +154,9 @@ class Painter {
                     fmt::format("TTFT p50 {} p99 {}  ITL p50 {} p99 ", duration(s_.ttft[0]),
                                 duration(s_.ttft[1]), duration(s_.itl[0])));
     column = screen_.put(row, column, duration(s_.itl[1]), late ? Ink::kRed : Ink::kPlain);
-    column = screen_.put(row, column, fmt::format(" of {}", duration(s_.target_ms)), Ink::kDim);
+    if (s_.target_ms > 0) {
+      column = screen_.put(row, column, fmt::format(" of {}", duration(s_.target_ms)), Ink::kDim);
+    }
     if (s_.preempted > 0) {
       screen_.put(row, column, fmt::format("  preempted {}", s_.preempted), Ink::kRed);
     }
@@ -192,8 +212,10 @@ class Painter {
         part(s_.kv.live, Ink::kGreen, 'L'), part(s_.kv.shared, Ink::kBlue, 'S'),
         part(s_.kv.pinned, Ink::kMagenta, 'P'), part(s_.kv.cached, Ink::kYellow, 'C')};
     const std::string text =
-        fmt::format("live {} shared {} pinned {} cached {} free {}", s_.kv.live, s_.kv.shared,
-                    s_.kv.pinned, s_.kv.cached, s_.kv.free);
+        s_.from_metrics ? fmt::format("tokens in use {} cached {} free {}", s_.kv.live,
+                                      s_.kv.cached, s_.kv.free)
+                        : fmt::format("live {} shared {} pinned {} cached {} free {}", s_.kv.live,
+                                      s_.kv.shared, s_.kv.pinned, s_.kv.cached, s_.kv.free);
     const int bar = std::max(10, columns_ - 10 - static_cast<int>(text.size()));
     screen_.put(row, 0, "KV");
     draw_bar(screen_, row, 8, bar, parts, o_.glyphs, o_.colours);
