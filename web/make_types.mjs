@@ -13,6 +13,7 @@ function type(node, indent) {
   if (node.prefixItems) return `[${node.prefixItems.map((item) => type(item, indent)).join(', ')}]`;
   if (node.type === 'array') return `(${type(node.items ?? {}, indent)})[]`;
   if (node.type === 'object' && node.properties) return members(node, indent);
+  if (node.type === 'object' && node.additionalProperties) return `Record<string, ${type(node.additionalProperties, indent)}>`;
   return { integer: 'number', number: 'number', string: 'string', boolean: 'boolean', null: 'null' }[node.type] ?? 'unknown';
 }
 

@@ -51,6 +51,7 @@ struct ModelInfo {
   int threads = 0;
   SamplingParams sampling;            // the file's recommendation, else our defaults
   std::vector<std::string> warnings;  // e.g. an unknown pre-tokenizer
+  std::vector<PlannedOperator> plan;  // in the order of a step
   double load_ms = 0;
 };
 

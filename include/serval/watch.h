@@ -88,6 +88,14 @@ struct OperatorWork {
   uint64_t calls = 0, nanoseconds = 0, bytes = 0, macs = 0;
 };
 
+// One operator of the model as it was planned when it was loaded.
+struct PlannedOperator {
+  Operator op = Operator::kBegin;
+  int layer = -1;                       // -1: of no layer
+  std::string what;                     // "attn_qkv: Q4_1 [960 x 576]"
+  uint64_t weight_bytes = 0, macs = 0;  // macs: of matrix products, per token
+};
+
 // The state between two steps.
 struct Survey {
   int64_t at_us = 0;

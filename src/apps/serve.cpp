@@ -12,6 +12,7 @@
 #include "apps/command.h"
 #include "apps/environment.h"
 #include "apps/generation.h"
+#include "apps/machine_findings.h"
 #include "apps/machine_limits.h"
 #include "apps/model_argument.h"
 #include "apps/options.h"
@@ -159,6 +160,7 @@ ServerConfig server_config(const ServeOptions& options, ServiceConfig service) {
   config.service.read_bandwidth = options.read_bandwidth * 1e9;
   config.service.max_itl_ms = options.max_itl_ms;
   config.service.kv_disk = !options.engine.kv_cache_dir.empty();
+  config.service.kv_disk_bytes = options.engine.kv_cache_bytes;
   if (!options.no_log) config.access_log = access_log();
   return config;
 }
@@ -240,6 +242,23 @@ void announce(const ServeOptions& options, const Engine& engine, const Server& s
                   address));
 }
 
+// Read before the sandbox hides some of it.
+std::vector<Finding> findings_at_start(const ServeOptions& options, const MeasuredLimits& limits) {
+  std::vector<Finding> out = machine_findings();
+  const double bandwidth =
+      options.read_bandwidth > 0 ? options.read_bandwidth : limits.gbytes_per_second;
+  const auto measured = [](double value, const char* unit) {
+    return value > 0 ? fmt::format("{:.1f} {}", value, unit) : std::string("not measured");
+  };
+  constexpr const char* kMeasure = "the gauges have no limit: start without --no-machine-limits";
+  out.push_back({"read bandwidth", measured(bandwidth, "GB/s"), bandwidth > 0 ? "" : kMeasure});
+  out.push_back({"dot products", measured(limits.gmacs_per_second, "GMAC/s"),
+                 limits.gmacs_per_second > 0 ? "" : kMeasure});
+  out.push_back({"sandbox", options.no_sandbox ? "off" : "on",
+                 options.no_sandbox ? "this process keeps all rights of its user" : ""});
+  return out;
+}
+
 int serve(const ServeOptions& options) {
   if (options.host.empty() && options.unix_path.empty()) {
     throw UsageError("nothing to listen on: give --host or --unix");
@@ -255,6 +274,7 @@ int serve(const ServeOptions& options) {
     const EngineConfig engine_config = serve_engine_config(options, path);
     const MeasuredLimits limits =
         options.no_limits ? MeasuredLimits() : machine_limits(options.engine.threads);
+    service.machine = findings_at_start(options, limits);
     enter_sandbox(options, path, {engine_config.kv_cache_dir, service.snapshots.folder});
     ServerConfig config = server_config(options, std::move(service));
     check_exposure(config);

@@ -134,6 +134,7 @@ void fill_info(LoadedModel& out, const ModelPlan& plan, const Text& text) {
   info.backend = out.backend->info().name;
   info.kernels = out.backend->info().kernels;
   info.threads = out.backend->info().threads;
+  info.plan = planned_operators(plan);
   const auto& vocab_warnings = out.tokenizer->vocab().warnings;
   info.warnings.insert(info.warnings.end(), vocab_warnings.begin(), vocab_warnings.end());
   if (!text.template_source.empty() && text.chat_template == nullptr) {

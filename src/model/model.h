@@ -14,6 +14,7 @@
 #include "format/gguf.h"
 #include "model/config.h"
 #include "model/kv_cache.h"
+#include "serval/watch.h"
 
 namespace serval {
 
@@ -74,6 +75,8 @@ struct ModelPlan {
 // null: scratch is not counted.
 ModelPlan plan_model(GgufFile& file, const StepLimits& limits, KvType kv_type,
                      const BackendInfo& target = {}, ScratchBytes scratch = nullptr);
+// The same, operator by operator, as work is accounted (TimedBackend).
+std::vector<PlannedOperator> planned_operators(const ModelPlan& plan);
 // Floats of Workspace that forward() takes for `rows` rows.
 size_t workspace_floats(const Model& model, const StepLimits& limits);
 

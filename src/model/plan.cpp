@@ -83,6 +83,37 @@ ModelPlan plan_model(GgufFile& file, const StepLimits& limits, KvType kv_type,
   return plan;
 }
 
+std::vector<PlannedOperator> planned_operators(const ModelPlan& plan) {
+  std::vector<PlannedOperator> out;
+  Operator projection = Operator::kAttentionOut;  // what project_add is now
+  int layer = -1;
+  for (const PlanRow& row : plan.rows) {
+    PlannedOperator& planned = out.emplace_back();
+    if (row.verb == "embed") {
+      planned.op = Operator::kEmbed;
+    } else if (row.verb == "attention_in") {
+      planned.op = Operator::kAttentionIn;
+      projection = Operator::kAttentionOut;
+      ++layer;
+    } else if (row.verb == "attention") {
+      planned.op = Operator::kAttention;
+    } else if (row.verb == "ffn_in") {
+      planned.op = Operator::kFfnIn;
+      projection = Operator::kFfnOut;
+    } else if (row.verb == "head") {
+      planned.op = Operator::kHead;
+    } else {
+      planned.op = projection;
+    }
+    const bool outside = planned.op == Operator::kEmbed || planned.op == Operator::kHead;
+    planned.layer = outside ? -1 : layer;
+    planned.what = row.what;
+    planned.weight_bytes = row.weight_bytes;
+    planned.macs = row.macs;
+  }
+  return out;
+}
+
 size_t workspace_floats(const Model& model, const StepLimits& limits) {
   RecordingBackend recording;
   return record(model, recording, KvType::kF32) * static_cast<size_t>(limits.rows);

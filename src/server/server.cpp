@@ -104,6 +104,8 @@ struct Server::Impl final : HttpHandler {
                 int status, double seconds) override;
   bool draining() const override { return service.draining(); }
 
+  void note_reply(const HttpRequest& request, const std::string& key_name, int status,
+                  double seconds, const std::optional<RequestCost>& cost);
   Admission admit_route(const HttpRequest& head);
   std::optional<ApiError> check_key(const HttpRequest& head, Access access, std::string& name);
   bool origin_allowed(const HttpRequest& head, std::string_view origin) const;
@@ -240,6 +242,7 @@ void Server::Impl::finished(const HttpRequest& request, const std::string& id,
                             const std::string& key_name, int status, double seconds) {
   service.metrics().count_reply(status);
   const auto cost = service.take_note(id);
+  note_reply(request, key_name, status, seconds, cost);
   if (!config.access_log) return;
   const int64_t milliseconds = static_cast<int64_t>(seconds * 1000);
   json::object line{{"request", id},
@@ -258,6 +261,30 @@ void Server::Impl::finished(const HttpRequest& request, const std::string& id,
     line["predicted_ms"] = cost->timings.predicted_ms;
   }
   config.access_log(json::serialize(line));
+}
+
+// For the monitor: nothing in it was written by a client. Successful looks at the server itself
+// would push everything else out.
+void Server::Impl::note_reply(const HttpRequest& request, const std::string& key_name, int status,
+                              double seconds, const std::optional<RequestCost>& cost) {
+  const Route* route = find_route(request.method, request.path).route;
+  const bool looks = route != nullptr && route->method == "GET" && route->access != Access::kUse;
+  if (looks && status < 400) return;
+  json::object facts{{"route", route == nullptr ? "none" : route->path},
+                     {"status", status},
+                     {"ms", static_cast<int64_t>(seconds * 1000)}};
+  if (!key_name.empty()) facts["key"] = key_name;
+  if (cost) {
+    if (cost->request > 0) facts["request"] = cost->request;
+    facts["prompt_tokens"] = cost->usage.prompt_tokens;
+    facts["cached_tokens"] = cost->usage.cached_tokens;
+    facts["completion_tokens"] = cost->usage.completion_tokens;
+    facts["queue_ms"] = static_cast<int64_t>(cost->timings.queue_ms);
+  }
+  const LogLevel level = status >= 500   ? LogLevel::kError
+                         : status >= 400 ? LogLevel::kWarn
+                                         : LogLevel::kInfo;
+  service.monitor().log().add(level, "reply", facts);
 }
 
 Server::Server(ServerConfig config, std::unique_ptr<Engine> engine) {

@@ -8,6 +8,8 @@
 #include <memory>
 #include <random>
 
+#include "base/utf8.h"
+
 namespace serval {
 namespace {
 
@@ -26,6 +28,7 @@ MonitorIdentity monitor_identity(const ServiceConfig& config) {
   identity.measured_unix_ms = config.limits_unix_ms;
   identity.itl_ms = config.max_itl_ms;
   identity.disk = config.kv_disk;
+  identity.disk_bytes = config.kv_disk_bytes;
   return identity;
 }
 
@@ -43,6 +46,21 @@ Service::Service(Engine& engine, ServiceConfig config)
   const std::string identity = fmt::format("{} {} {} {} {}", SERVAL_VERSION, info.name,
                                            info.file_bytes, info.backend, info.kernels);
   fingerprint_ = fmt::format("fp_{:012x}", std::hash<std::string>{}(identity)&0xFFFFFFFFFFFFULL);
+  RecentLog& log = monitor_.log();
+  log.add(LogLevel::kInfo, "started",
+          {{"version", SERVAL_VERSION},
+           {"model", config_.model},
+           {"load_ms", static_cast<int64_t>(info.load_ms)},
+           {"context", info.context},
+           {"kv_tokens", engine.stats().kv_tokens_total},
+           {"threads", info.threads},
+           {"kernels", info.kernels}});
+  for (const std::string& text : info.warnings) {
+    log.add(LogLevel::kWarn, "model_warning", {{"text", replace_invalid_utf8(text)}});
+  }
+  for (const std::string& text : config_.notices) {
+    log.add(LogLevel::kWarn, "option", {{"text", text}});
+  }
 }
 
 bool Service::serves(const std::string& model) const {
@@ -71,6 +89,7 @@ bool Service::cancel(RequestId id) {
 
 void Service::start_drain() {
   draining_.store(true);
+  monitor_.log().add(LogLevel::kInfo, "draining", {});
   monitor_.stop();
 }
 

@@ -16,6 +16,7 @@
 #include "server/http/handler.h"
 #include "server/infill.h"
 #include "server/metrics.h"
+#include "server/monitor/findings.h"
 #include "server/monitor/monitor.h"
 #include "server/snapshots.h"
 
@@ -34,6 +35,8 @@ struct ServiceConfig {
   int64_t limits_unix_ms = 0;    // when these two were measured; 0: they were not
   int max_itl_ms = 0;            // what the engine was told
   bool kv_disk = false;          // cached KV is also on disk
+  int64_t kv_disk_bytes = 0;     // most that it may take there
+  std::vector<Finding> machine;  // what was found of it at start
   int64_t timeout_ms = 0;        // a request ends with what is there after so long; 0: never
 };
 
@@ -42,6 +45,7 @@ struct RequestCost {
   Usage usage;
   Timings timings;  // of the first choice
   size_t choices = 0;
+  RequestId request = 0;  // its number in the engine
 };
 
 class Service {

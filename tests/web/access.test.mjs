@@ -68,7 +68,7 @@ for (const colorScheme of ['light', 'dark']) {
     await page.keyboard.press('t');
     await page.waitForSelector('.panel-twin table');
     assert.deepEqual(await violations(page), [], 'tables');
-    for (const tab of ['plan', 'doctor']) {
+    for (const tab of ['plan', 'tiers', 'log', 'doctor']) {
       await page.click(`#tab-${tab}`);
       await page.waitForTimeout(300);
       assert.deepEqual(await violations(page), [], tab);

@@ -8,11 +8,11 @@ import { chromium } from 'playwright-core';
 
 const root = resolve(import.meta.dirname, '../..');
 
-export async function startServer(options = [], { model = 'smollm2-135m.gguf', env = {}, port = '0' } = {}) {
+export async function startServer(options = [], { model = 'smollm2-135m.gguf', env = {}, port = '0', context = 16384 } = {}) {
   const binary = process.env.SERVAL_BIN ?? join(root, 'build/release/serval');
   const models = process.env.SERVAL_TEST_MODELS;
   if (!models) throw new Error('SERVAL_TEST_MODELS must name the folder of test models');
-  const child = spawn(binary, ['serve', join(models, model), '--port', port, '--no-access-log', '-c', '16384', ...options], {
+  const child = spawn(binary, ['serve', join(models, model), '--port', port, '--no-access-log', '-c', String(context), ...options], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'ignore', 'pipe'],
   });

@@ -26,6 +26,7 @@ struct MonitorIdentity {
   double itl_ms = 0;             // target
   std::string power;             // whether watts are known
   bool disk = false;             // KV has a second tier there
+  int64_t disk_bytes = 0;        // most that it may take
 };
 
 struct Frame {

@@ -79,6 +79,12 @@ struct KeyStats {
   std::optional<double> wait50, wait99;  // ms, of the last 256
 };
 
+// Belongs before the step, in the order in which both are given to Lives. Requests end after the
+// step that was their last, often within its last microsecond.
+inline bool precedes(const LifeEvent& event, const StepRecord& step) {
+  return event.kind == LifeKind::kEnded ? event.at_us < step.end_us : event.at_us <= step.end_us;
+}
+
 class Lives {
  public:
   static constexpr size_t kEnded = 256;

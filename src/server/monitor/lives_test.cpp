@@ -42,6 +42,14 @@ void begin(Lives& lives, RequestId id, int64_t at_us) {
   lives.add(event(LifeKind::kBegan, id, at_us + 100));
 }
 
+TEST(Lives, AnEndInTheMicrosecondOfTheLastStepComesAfterIt) {
+  const StepRecord last = step(2, 2000, 5000, {{7, 1, 40, SpanKind::kDecode}});
+  EXPECT_FALSE(precedes(event(LifeKind::kEnded, 7, 5000), last));
+  EXPECT_TRUE(precedes(event(LifeKind::kEnded, 7, 1999), last));
+  EXPECT_TRUE(precedes(event(LifeKind::kFirstToken, 7, 5000), last));
+  EXPECT_FALSE(precedes(event(LifeKind::kFirstToken, 7, 5001), last));
+}
+
 TEST(Lives, FollowsOneRequest) {
   Lives lives(250'000);
   begin(lives, 7, 1000);

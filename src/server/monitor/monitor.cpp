@@ -17,6 +17,7 @@
 
 #include "backend/forward_batch.h"
 #include "base/monotonic.h"
+#include "server/monitor/tabs.h"
 
 namespace serval {
 namespace {
@@ -58,6 +59,7 @@ Monitor::Monitor(Engine& engine, MonitorIdentity identity)
         return std::move(identity);
       }()),
       epoch_us_(monotonic_us()),
+      log_(epoch_us_),
       lives_(static_cast<int64_t>(identity_.itl_ms * 1000)),
       next_second_us_(next_due(epoch_us_, 1)),
       thread_([this] { loop(); }) {}
@@ -109,7 +111,7 @@ void Monitor::collect() {
   const std::vector<LifeEvent> events = engine_.lives_after(last_event_, SIZE_MAX);
   auto event = events.begin();
   for (StepRecord& step : steps) {
-    for (; event != events.end() && event->at_us <= step.end_us; ++event) lives_.add(*event);
+    for (; event != events.end() && precedes(*event, step); ++event) lives_.add(*event);
     int tokens = lives_.add(step);
     for (const StepSpan& span : step.spans) {
       const Life* life = lives_.find(span.request);
@@ -142,8 +144,21 @@ void Monitor::add_second(int64_t end_us, int64_t now) {
                          value(static_cast<double>(stats.kv_tokens_used) / total),
                          watts_ ? value(*watts_) : unknown};
   const auto [ttft, itl] = lives_.take_recent();
-  history_.add(end_us, series, ttft, itl, static_cast<uint32_t>(stats.preemptions - preemptions_));
-  preemptions_ = stats.preemptions;
+  history_.add(end_us, series, ttft, itl,
+               static_cast<uint32_t>(stats.preemptions - before_.preemptions));
+  note_changes(stats);
+  before_ = stats;
+}
+
+// What no request tells of itself.
+void Monitor::note_changes(const EngineStats& now) {
+  const auto count = [&](LogLevel level, std::string_view event, uint64_t before, uint64_t after) {
+    if (after > before) log_.add(level, event, {{"count", after - before}});
+  };
+  count(LogLevel::kWarn, "preempted", before_.preemptions, now.preemptions);
+  count(LogLevel::kWarn, "disk_blocks_damaged", before_.disk_blocks_damaged,
+        now.disk_blocks_damaged);
+  count(LogLevel::kError, "disk_write_errors", before_.disk_write_errors, now.disk_write_errors);
 }
 
 // ---- Surveys
@@ -340,6 +355,24 @@ std::string Monitor::prefixes() {
   const ModelInfo& model = engine_.info();
   const auto blocks = std::max<uint64_t>(survey->blocks.size(), 1);
   return prefixes_json(*survey, lives_, model.kv_bytes / blocks, epoch_us_);
+}
+
+std::string Monitor::plan() const {
+  return plan_json(engine_.info(), engine_.work(), identity_, monotonic_us() - epoch_us_);
+}
+
+std::string Monitor::tiers() {
+  const auto survey = survey_now(false);
+  const std::lock_guard lock(mutex_);
+  const int64_t now = monotonic_us();
+  if (survey != nullptr) take_survey(*survey);
+  const Frame seen = frame(now);
+  return tiers_json(engine_.info(), seen.stats, seen.blocks, identity_, now - epoch_us_);
+}
+
+std::string Monitor::doctor(const std::vector<Finding>& at_start,
+                            const std::vector<Finding>& now) const {
+  return doctor_json(at_start, now, monotonic_us() - epoch_us_);
 }
 
 std::vector<RequestTimes> Monitor::request_times() {

@@ -20,11 +20,13 @@
 #include "serval/engine.h"
 #include "server/http/exchange.h"
 #include "server/monitor/encode.h"
+#include "server/monitor/findings.h"
 #include "server/monitor/history.h"
 #include "server/monitor/lives.h"
 #include "server/monitor/perfetto.h"
 #include "server/monitor/power.h"
 #include "server/monitor/rates.h"
+#include "server/monitor/recent_log.h"
 
 namespace serval {
 
@@ -48,6 +50,11 @@ class Monitor {
   std::string history(int64_t span_s);
   std::string prefixes();
   std::optional<std::string> request(RequestId id);
+  std::string plan() const;
+  std::string tiers();
+  std::string doctor(const std::vector<Finding>& at_start, const std::vector<Finding>& now) const;
+  const std::string& power() const { return identity_.power; }
+  RecentLog& log() { return log_; }
 
   // Of all requests that are known, for traces.
   std::vector<RequestTimes> request_times();
@@ -62,6 +69,7 @@ class Monitor {
   void loop();
   void collect();
   void add_second(int64_t end_us, int64_t now_us);
+  void note_changes(const EngineStats& now);
   void update_survey(int64_t now_us);
   void take_survey(const Survey& survey);
   std::shared_ptr<const Survey> survey_now(bool prefixes);
@@ -77,6 +85,7 @@ class Monitor {
   PowerMeter power_;  // the thread's, after the constructor
   const MonitorIdentity identity_;
   const int64_t epoch_us_;
+  RecentLog log_;
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;
@@ -88,7 +97,7 @@ class Monitor {
   LastSecond second_;
   History history_;
   std::optional<double> watts_;
-  uint64_t preemptions_ = 0;  // at the last second of the history
+  EngineStats before_;  // at the last second of the history
   int64_t next_second_us_ = 0;
   Survey survey_;
   uint64_t survey_serial_ = 0;  // counts changes of its blocks

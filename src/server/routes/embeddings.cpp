@@ -160,7 +160,7 @@ void Embedding::shape(std::vector<float>& vector) const {
 void Embedding::complete() {
   over_ = true;
   share_.reset();
-  service_.note(exchange_->id(), {usage_, first_timings_, vectors_.size()});
+  service_.note(exchange_->id(), {usage_, first_timings_, vectors_.size(), 0});
   json::array list;
   for (const std::vector<float>& vector : vectors_) {
     json::object entry{{"object", "embedding"}, {"index", list.size()}};

@@ -263,7 +263,7 @@ void Generation::complete() {
   share_.reset();
   const Usage usage = total_usage();
   const Timings& timings = choices_.front().choice.timings;
-  service_.note(exchange_->id(), {usage, timings, choices_.size()});
+  service_.note(exchange_->id(), {usage, timings, choices_.size(), ids_.front()});
   if (stream_) {
     const std::string chunk = wire_->usage_chunk(usage);
     if (!chunk.empty()) exchange_->send(sse_event(chunk));

@@ -112,6 +112,34 @@ void monitor_request(Service& service, const ExchangePtr& exchange) {
   }
 }
 
+void monitor_plan(Service& service, const ExchangePtr& exchange) {
+  if (no_query(exchange)) answer_text(exchange, service.monitor().plan());
+}
+
+void monitor_tiers(Service& service, const ExchangePtr& exchange) {
+  if (no_query(exchange)) answer_text(exchange, service.monitor().tiers());
+}
+
+void monitor_doctor(Service& service, const ExchangePtr& exchange) {
+  if (!no_query(exchange)) return;
+  const ServiceConfig& config = service.config();
+  const auto now =
+      server_findings(service.engine().info(), service.engine().stats(), service.connections(),
+                      config.notices, service.monitor().power(), config.kv_disk);
+  answer_text(exchange, service.monitor().doctor(config.machine, now));
+}
+
+void monitor_log(Service& service, const ExchangePtr& exchange) {
+  const auto query = Query::parse(exchange->request().query, {"after"});
+  std::optional<uint64_t> after = 0;
+  if (query && query->has("after")) after = whole_number(query->text("after"), 0, UINT64_MAX);
+  if (!query || !after) {
+    answer_error(exchange, bad_field("after", "the query may be after=N, the last line known"));
+    return;
+  }
+  answer_text(exchange, service.monitor().log().json_after(*after));
+}
+
 // POST /admin/requests/ID/cancel
 void act_on_request(Service& service, const ExchangePtr& exchange) {
   constexpr std::string_view kCancel = "/cancel";

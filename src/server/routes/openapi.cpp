@@ -33,6 +33,11 @@ constexpr Field kHistoryQuery[] = {
 };
 std::span<const Field> history_query() { return kHistoryQuery; }
 
+constexpr Field kLogQuery[] = {
+    {"after", FieldKind::kInteger, Handling::kWorks, 0, 9007199254740991, "the last line known"},
+};
+std::span<const Field> log_query() { return kLogQuery; }
+
 enum class Reply : uint8_t { kJson, kMaybeStream, kStream, kText };
 
 // What is known of a route beyond its row in the router.
@@ -76,6 +81,10 @@ constexpr Operation kOperations[] = {
     {monitor_history, "monitorHistory", "The last hour or day.", nullptr, history_query},
     {monitor_prefixes, "monitorPrefixes", "The tree of cached prompt beginnings."},
     {monitor_request, "monitorRequest", "Where the time of one request went."},
+    {monitor_plan, "monitorPlan", "What runs where, and what it has cost so far."},
+    {monitor_tiers, "monitorTiers", "Where KV is kept."},
+    {monitor_doctor, "monitorDoctor", "What could be better."},
+    {monitor_log, "monitorLog", "The latest lines of the log.", nullptr, log_query},
     {act_on_request, "actOnRequest", "Cancel a request: /admin/requests/{id}/cancel."},
     {trace, "trace", "The last steps in Chrome's trace format.", nullptr, trace_query},
     {openapi, "openapi", "This document."},

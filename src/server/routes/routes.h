@@ -33,6 +33,10 @@ void monitor_stream(Service& service, const ExchangePtr& exchange);
 void monitor_history(Service& service, const ExchangePtr& exchange);
 void monitor_prefixes(Service& service, const ExchangePtr& exchange);
 void monitor_request(Service& service, const ExchangePtr& exchange);
+void monitor_plan(Service& service, const ExchangePtr& exchange);
+void monitor_tiers(Service& service, const ExchangePtr& exchange);
+void monitor_doctor(Service& service, const ExchangePtr& exchange);
+void monitor_log(Service& service, const ExchangePtr& exchange);
 void act_on_request(Service& service, const ExchangePtr& exchange);
 // The chat and monitor page.
 void web(Service& service, const ExchangePtr& exchange);

@@ -2,7 +2,7 @@
 import { el, iconButton } from '../dom';
 import { m } from './texts';
 
-export type Cell = string | number;
+export type Cell = string | number | HTMLElement;
 
 export function dataTable(caption: string, head: string[], rows: Cell[][]): HTMLElement {
   return el('div', { class: 'table-scroll', tabindex: '0', role: 'group', 'aria-label': caption },

@@ -172,7 +172,7 @@ export function story(request: Request): string[] {
 
 const kKindClass = ['prompt', 'answer', 'again', 'spec'];
 
-async function showRequest(id: number): Promise<void> {
+export async function showRequest(id: number): Promise<void> {
   let request: Request;
   try {
     request = await callJson<Request>(`/admin/monitor/request/${id}`);

@@ -8,6 +8,7 @@ export type Quantiles = [number | null, number | null];
 
 export type Hello = {
   v: 1;
+  origin?: "metrics";
   server: {
     version: string;
     commit?: string;
@@ -216,6 +217,77 @@ export type Request = {
     evictions: number;
   };
   complete: boolean;
+};
+
+export type Plan = {
+  t_ms: Ms;
+  device: string;
+  kernel: string;
+  threads: number;
+  limit_gbs: number | null;
+  limit_gmacs: number | null;
+  weight_bytes: number;
+  workspace_bytes: number;
+  rows: ({
+    layer: number;
+    op: "begin" | "embed" | "attention_in" | "attention" | "attention_out" | "ffn_in" | "ffn_out" | "head" | "sample";
+    what: string;
+    weight_bytes: number;
+    token_macs: number;
+    calls: number;
+    ms: number;
+    bytes: number;
+    macs: number;
+  })[];
+};
+
+export type Tiers = {
+  t_ms: Ms;
+  block_tokens: number;
+  prompt_tokens: number;
+  computed_tokens: number;
+  memory: {
+    blocks: number;
+    bytes: number;
+    block_bytes: number;
+    free: number;
+    held: number;
+    cached: number;
+    also_on_disk: number;
+    hit_tokens: number;
+  };
+  disk: {
+    blocks: number;
+    bytes: number;
+    limit_bytes: number;
+    written: number;
+    dropped: number;
+    damaged: number;
+    write_errors: number;
+    hit_tokens: number;
+  } | null;
+};
+
+export type Doctor = {
+  t_ms: Ms;
+  findings: ({
+    name: string;
+    status: "ok" | "warn";
+    value: string;
+    advice: string;
+    live: boolean;
+  })[];
+};
+
+export type Log = {
+  last: number;
+  lines: ({
+    n: number;
+    t_ms: Ms;
+    level: "info" | "warn" | "error";
+    event: "started" | "model_warning" | "option" | "reply" | "preempted" | "disk_blocks_damaged" | "disk_write_errors" | "draining";
+    facts: Record<string, string | number>;
+  })[];
 };
 
 export type Event = {

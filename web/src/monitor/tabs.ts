@@ -1,31 +1,20 @@
-// Below the charts: the tree of cached prefixes, the model and its plan, the doctor.
+// Below the charts: the tree of cached prefixes, the model and its plan, KV's tiers, the log, the doctor.
 import { callJson, plainWords } from '../api';
 import { el } from '../dom';
-import { formatBytes, formatNumber, formatShort } from '../i18n';
+import { formatBytes, formatNumber } from '../i18n';
 import type { MonitorState } from './decode';
-import { dataTable } from './panel';
+import { doctorContent, logContent } from './journal';
+import { planContent, type Props } from './plan';
 import { duration } from './requests';
-import type { Prefixes } from './schema';
+import type { Doctor, Log, Plan, Prefixes, Tiers } from './schema';
 import { m } from './texts';
+import { tiersContent } from './tiers';
 
-type TabName = 'prefixes' | 'plan' | 'doctor';
-const kTabs: TabName[] = ['prefixes', 'plan', 'doctor'];
+type TabName = 'prefixes' | 'plan' | 'tiers' | 'log' | 'doctor';
+const kTabs: TabName[] = ['prefixes', 'plan', 'tiers', 'log', 'doctor'];
 const kRefreshMs = 5000;
+const kLogLines = 512; // what the server keeps
 const kDeepest = 12; // levels that are indented
-
-interface Props {
-  model_path?: string;
-  backend?: string;
-  kernels?: string;
-  threads?: number;
-  weight_bytes?: number;
-  kv_bytes?: number;
-  workspace_bytes?: number;
-  build_info?: string;
-  total_slots?: number;
-  warnings?: string[];
-  notices?: string[];
-}
 
 export class Tabs {
   readonly node: HTMLElement;
@@ -34,6 +23,8 @@ export class Tabs {
   private current: TabName = 'prefixes';
   private fetched = 0;
   private props: Props | null = null;
+  private lines: Log['lines'] = [];
+  private logOf = ''; // instance of the server
 
   constructor(private readonly state: MonitorState) {
     this.buttons = kTabs.map((name, i) => el('button', {
@@ -71,12 +62,24 @@ export class Tabs {
   draw(): void {
     if (performance.now() - this.fetched < kRefreshMs) return;
     this.fetched = performance.now();
-    const show = { prefixes: () => this.showPrefixes(), plan: () => this.showPlan(), doctor: () => this.showDoctor() }[this.current];
+    const show = {
+      prefixes: () => this.showPrefixes(), plan: () => this.showPlan(), tiers: () => this.showTiers(), log: () => this.showLog(), doctor: () => this.showDoctor(),
+    }[this.current];
     const name = this.current;
     show().then(
-      (content) => name === this.current && this.body.replaceChildren(...content),
+      (content) => name === this.current && this.fill(content),
       (error) => this.body.replaceChildren(el('p', { class: 'fault' }, plainWords(error))),
     );
+  }
+
+  // Scrolled and focused stays what was, as far as it is still there.
+  private fill(content: HTMLElement[]): void {
+    const scrollers = () => [...this.body.querySelectorAll('.table-scroll')];
+    const tops = scrollers().map((node) => node.scrollTop);
+    const focused = this.body.contains(document.activeElement) ? document.activeElement!.getAttribute('aria-label') : null;
+    this.body.replaceChildren(...content);
+    scrollers().forEach((node, i) => (node.scrollTop = tops[i] ?? 0));
+    if (focused) this.body.querySelector<HTMLElement>(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
   }
 
   private async showPrefixes(): Promise<HTMLElement[]> {
@@ -110,50 +113,27 @@ export class Tabs {
     ];
   }
 
-  private async loadProps(): Promise<Props> {
-    return (this.props ??= await callJson<Props>('/props', { quiet: true }));
+  private async showPlan(): Promise<HTMLElement[]> {
+    this.props ??= await callJson<Props>('/props', { quiet: true }).catch(() => ({}));
+    const plan = await callJson<Plan>('/admin/monitor/plan', { quiet: true });
+    return planContent(plan, this.state.hello!, this.props);
   }
 
-  private async showPlan(): Promise<HTMLElement[]> {
-    const props = await this.loadProps();
-    const { hello } = this.state;
-    const p = m.plan;
-    const rows: [string, string][] = [];
-    const add = (name: string, value: string | number | undefined | null) => value != null && rows.push([name, String(value)]);
-    add(p.model, hello?.model.id);
-    add(p.file, props.model_path);
-    add(p.architecture, hello?.model.type);
-    add(p.parameters, hello && formatNumber(hello.model.parameters));
-    add(p.layers, hello?.model.layers);
-    add(p.context, hello && formatNumber(hello.model.ctx));
-    add(p.backend, props.backend);
-    add(p.kernels, props.kernels);
-    add(p.threads, props.threads);
-    add(p.batch, props.total_slots);
-    add(p.weights, props.weight_bytes && formatBytes(props.weight_bytes));
-    add(p.kvBytes, props.kv_bytes && formatBytes(props.kv_bytes));
-    add(p.workspace, props.workspace_bytes && formatBytes(props.workspace_bytes));
-    add(p.version, hello?.server.version);
-    return [dataTable(m.tabs.plan, [p.name, p.value], rows)];
+  private async showTiers(): Promise<HTMLElement[]> {
+    return tiersContent(await callJson<Tiers>('/admin/monitor/tiers', { quiet: true }));
   }
 
   private async showDoctor(): Promise<HTMLElement[]> {
-    const { hello, frame } = this.state;
-    const props = await this.loadProps();
-    if (!hello || !frame) return [];
-    const d = m.doctor;
-    const lines: [boolean, string, string][] = [];
-    const { limit_gbs, limit_gmacs } = hello.machine;
-    lines.push([limit_gbs !== null, d.bandwidth, limit_gbs === null ? d.noLimit : `${formatShort(limit_gbs)} GB/s`]);
-    lines.push([limit_gmacs !== null, d.macs, limit_gmacs === null ? d.noLimit : `${formatShort(limit_gmacs)} GMAC/s`]);
-    lines.push([hello.power === 'ok', d.power, hello.power]);
-    const { total } = frame;
-    if (total.us > 0) lines.push([true, d.model, `${formatNumber((100 * total.pred_us) / total.us, 1)} %`]);
-    if (total.prompt > 0) lines.push([true, d.cacheHit, `${formatNumber((100 * total.cached) / total.prompt, 1)} %; ${d.cacheFix}`]);
-    lines.push([frame.q.preempted === 0, d.preempt, frame.q.preempted === 0 ? '0' : `${formatNumber(frame.q.preempted)}; ${d.preemptFix}`]);
-    lines.push([frame.lost === 0, d.lost, formatNumber(frame.lost)]);
-    for (const note of [...(props.warnings ?? []), ...(props.notices ?? [])]) lines.push([false, d.notes, note]);
-    return [el('ul', { class: 'doctor' }, ...lines.map(([ok, what, value]) =>
-      el('li', {}, el('span', { class: ok ? 'ok' : 'warn' }, ok ? `✓ ${d.ok}` : `! ${d.warn}`), el('span', {}, what), el('span', { class: 'dim' }, value))))];
+    return doctorContent(await callJson<Doctor>('/admin/monitor/doctor', { quiet: true }), this.state.frame?.lost ?? 0);
+  }
+
+  private async showLog(): Promise<HTMLElement[]> {
+    const { instance } = this.state.hello!.server;
+    if (instance !== this.logOf) this.lines = [];
+    this.logOf = instance;
+    const after = this.lines[this.lines.length - 1]?.n ?? 0;
+    const log = await callJson<Log>(`/admin/monitor/log?after=${after}`, { quiet: true });
+    this.lines = [...this.lines, ...log.lines.filter((line) => line.n > after)].slice(-kLogLines);
+    return logContent(this.lines, this.state.hello!);
   }
 }

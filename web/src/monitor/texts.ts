@@ -43,15 +43,22 @@ export const en = {
     partly: 'Its beginning is no longer known.', still: 'It is still running.',
     phases: ['queue', 'prompt', 'answer'], span: 'Part', gaps: 'Longest gaps',
   },
-  tabs: { prefixes: 'Prefix tree', plan: 'Model and plan', doctor: 'Doctor' } as Record<string, string>,
+  tabs: { prefixes: 'Prefix tree', plan: 'Model and plan', tiers: 'Tiers', log: 'Log', doctor: 'Doctor' } as Record<string, string>,
   tabList: 'More',
   prefix: { hash: 'Prefix', tokens: 'Tokens', hits: 'Hits', used: 'Last use', bytes: 'Size', held: 'In use', none: 'No prompt is cached yet.', ago: (s: string) => `${s} ago`, left: (n: string) => `${n} smaller ones are not shown.` },
-  plan: { name: 'What', value: 'Value', model: 'Model', architecture: 'Architecture', parameters: 'Parameters', layers: 'Layers', context: 'Context', kernels: 'Kernels', backend: 'Backend', threads: 'Threads', weights: 'Weights', kvBytes: 'KV cache', workspace: 'Workspace', version: 'Version', file: 'File', batch: 'Sequences at once' },
-  doctor: {
-    ok: 'ok', warn: 'look here', bandwidth: 'Memory bandwidth of this machine', macs: 'Compute of this machine', power: 'Power meter', used: 'Share of the limit reached', model: 'Cost model',
-    cacheHit: 'Prompt tokens found in the cache', preempt: 'Preemptions since the start', notes: 'Notes of the server', lost: 'Frames this page missed', noLimit: 'not measured: start the server with --read-bandwidth, see serval doctor',
-    preemptFix: 'more KV memory (-c) would avoid them', cacheFix: 'equal beginnings of prompts are computed once',
+  plan: {
+    model: 'Model', architecture: 'Architecture', parameters: 'Parameters', layers: 'Layers', context: 'Context', kernels: 'Kernels', device: 'Device', threads: 'threads', weights: 'Weights', kvBytes: 'KV cache', workspace: 'Workspace', version: 'Version', file: 'File', batch: 'Sequences at once',
+    byOperator: 'By operator, all layers together, since the start', byLayer: 'The plan, layer by layer', layer: 'Layer', operator: 'Operator', format: 'Format', macs: 'MMAC a token', time: 'Time', timeShare: 'Share', ofLimit: 'Of the limit',
   },
+  tier: {
+    tier: 'Tier', memory: 'Memory', disk: 'Disk', computed: 'Computed', blockCount: 'Blocks', size: 'Size', limit: 'At most', what: 'State', tokens: 'Prompt tokens found',
+    blocks: (held: string, cached: string, free: string) => `${held} in use, ${cached} cached, ${free} free`,
+    records: (written: string, dropped: string, damaged: string, errors: string) => `${written} written, ${dropped} dropped, ${damaged} damaged, ${errors} write errors`,
+    noDisk: 'none: --kv-cache-dir keeps cached prompts on disk',
+    note: (all: string, tokens: string, bytes: string, both: string) => `${all} prompt tokens since the start. A block is ${tokens} tokens, ${bytes} in memory; ${both} cached blocks are also on disk.`,
+  },
+  log: { none: 'Nothing happened yet.', level: 'Level', event: 'Event', facts: 'What', levels: { info: 'info', warn: '! warn', error: '!! error' } as Record<string, string> },
+  doctor: { ok: 'ok', warn: 'look here', now: 'This server, now', atStart: 'Its machine, when it started', lost: 'frames this page missed', lostFix: 'this browser or the way to it is slow', names: {} as Record<string, string> },
 };
 export type MonitorTexts = typeof en;
 export const m: MonitorTexts = language === 'de' ? de : en;

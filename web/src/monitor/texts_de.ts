@@ -41,13 +41,27 @@ export const de: MonitorTexts = {
     partly: 'Ihr Anfang ist nicht mehr bekannt.', still: 'Sie läuft noch.',
     phases: ['Schlange', 'Prompt', 'Antwort'], span: 'Teil', gaps: 'Längste Lücken',
   },
-  tabs: { prefixes: 'Präfixbaum', plan: 'Modell und Plan', doctor: 'Doktor' },
+  tabs: { prefixes: 'Präfixbaum', plan: 'Modell und Plan', tiers: 'Ebenen', log: 'Protokoll', doctor: 'Doktor' },
   tabList: 'Weiteres',
   prefix: { hash: 'Präfix', tokens: 'Token', hits: 'Treffer', used: 'Zuletzt', bytes: 'Größe', held: 'In Gebrauch', none: 'Noch ist kein Prompt im Cache.', ago: (s: string) => `vor ${s}`, left: (n: string) => `${n} kleinere sind nicht gezeigt.` },
-  plan: { name: 'Was', value: 'Wert', model: 'Modell', architecture: 'Architektur', parameters: 'Parameter', layers: 'Schichten', context: 'Kontext', kernels: 'Kernel', backend: 'Backend', threads: 'Threads', weights: 'Gewichte', kvBytes: 'KV-Cache', workspace: 'Arbeitsspeicher', version: 'Version', file: 'Datei', batch: 'Sequenzen zugleich' },
+  plan: {
+    model: 'Modell', architecture: 'Architektur', parameters: 'Parameter', layers: 'Schichten', context: 'Kontext', kernels: 'Kernel', device: 'Gerät', threads: 'Threads', weights: 'Gewichte', kvBytes: 'KV-Cache', workspace: 'Arbeitsspeicher', version: 'Version', file: 'Datei', batch: 'Sequenzen zugleich',
+    byOperator: 'Nach Operator, alle Schichten zusammen, seit dem Start', byLayer: 'Der Plan, Schicht für Schicht', layer: 'Schicht', operator: 'Operator', format: 'Format', macs: 'MMAC je Token', time: 'Zeit', timeShare: 'Anteil', ofLimit: 'Von der Grenze',
+  },
+  tier: {
+    tier: 'Ebene', memory: 'Speicher', disk: 'Platte', computed: 'Berechnet', blockCount: 'Blöcke', size: 'Größe', limit: 'Höchstens', what: 'Zustand', tokens: 'Gefundene Prompttoken',
+    blocks: (held: string, cached: string, free: string) => `${held} in Gebrauch, ${cached} behalten, ${free} frei`,
+    records: (written: string, dropped: string, damaged: string, errors: string) => `${written} geschrieben, ${dropped} verworfen, ${damaged} beschädigt, ${errors} Schreibfehler`,
+    noDisk: 'keine: --kv-cache-dir bewahrt Prompts auf der Platte',
+    note: (all: string, tokens: string, bytes: string, both: string) => `${all} Prompttoken seit dem Start. Ein Block sind ${tokens} Token, ${bytes} im Speicher; ${both} behaltene Blöcke liegen auch auf der Platte.`,
+  },
+  log: { none: 'Noch ist nichts geschehen.', level: 'Stufe', event: 'Ereignis', facts: 'Was', levels: { info: 'Info', warn: '! Warnung', error: '!! Fehler' } },
   doctor: {
-    ok: 'gut', warn: 'ansehen', bandwidth: 'Speicherbandbreite dieses Rechners', macs: 'Rechenleistung dieses Rechners', power: 'Leistungsmesser', used: 'Erreichter Anteil der Grenze', model: 'Kostenmodell',
-    cacheHit: 'Prompttoken aus dem Cache', preempt: 'Verdrängungen seit dem Start', notes: 'Hinweise des Servers', lost: 'Bilder, die diese Seite verpasst hat', noLimit: 'nicht gemessen: den Server mit --read-bandwidth starten, siehe serval doctor',
-    preemptFix: 'mehr KV-Speicher (-c) würde sie vermeiden', cacheFix: 'gleiche Anfänge von Prompts werden einmal berechnet',
+    ok: 'gut', warn: 'ansehen', now: 'Dieser Server, jetzt', atStart: 'Sein Rechner, beim Start', lost: 'Bilder, die diese Seite verpasst hat', lostFix: 'dieser Browser oder der Weg zu ihm ist langsam',
+    names: {
+      'memory left': 'freier Speicher', 'cost model': 'Kostenmodell', 'KV pool': 'KV-Vorrat', preemptions: 'Verdrängungen', 'prefix cache': 'Präfix-Cache', 'disk tier': 'Platte', 'limits met by clients': 'von Clients erreichte Grenzen',
+      'power meter': 'Leistungsmesser', model: 'Modell', options: 'Optionen', processor: 'Prozessor', instructions: 'Befehlssätze', caches: 'Caches', 'huge pages': 'große Seiten', memory: 'Speicher', 'cpu limit': 'Prozessorgrenze', governor: 'Taktregler',
+      gpu: 'GPU', sandbox: 'Sandkasten', 'read bandwidth': 'Lesebandbreite', 'dot products': 'Rechenleistung',
+    },
   },
 };

@@ -13,12 +13,15 @@ const kShortestMs = 20;
 const kTableRows = 100;
 const kLetterWidth = 14; // pixels a part needs to show its letter
 const kFoot = 18;
+const kSpeculative = 3; // index of kKinds
 
 export class Timeline {
   readonly panel: Panel;
   private readonly canvas = el('canvas', { class: 'timeline', tabindex: '0', role: 'img', 'aria-label': m.steps });
   private readonly sheet = el('div', { class: 'step-sheet', 'aria-live': 'polite' });
   private readonly followButton: HTMLButtonElement;
+  // Speculation is named once there is some.
+  private readonly kinds = m.kinds.map((kind, i) => el('span', { class: `key kind${i}`, hidden: i === kSpeculative }, kKindLetters[i], ' ', kind));
   private range: [number, number] | null = null; // null: the newest four seconds
   private drag: [number, number] | null = null;
   private selected: Step | null = null;
@@ -28,7 +31,7 @@ export class Timeline {
     const note = el('span', { class: 'dim panel-note' }, m.stepsHint);
     this.panel = new Panel(m.steps, 'wide', () => this.table(), note);
     this.panel.body.append(this.canvas,
-      el('div', { class: 'legend' }, ...m.kinds.map((kind, i) => el('span', { class: `key kind${i}` }, kKindLetters[i], ' ', kind)), this.followButton),
+      el('div', { class: 'legend' }, ...this.kinds, this.followButton),
       this.sheet);
     this.canvas.addEventListener('pointerdown', (event) => {
       this.canvas.setPointerCapture(event.pointerId);
@@ -123,6 +126,7 @@ export class Timeline {
     const fills = [0, 1, 2, 3].map((kind) => [colour(`kind${kind}`), colour(`kind${kind}b`)]);
     const back = colour('panel-back'), text = colour('text'), dim = colour('dim'), fault = colour('late');
     g.font = '11px system-ui, sans-serif';
+    if (steps.some((step) => step.spans.some((span) => span.kind === kSpeculative))) this.kinds[kSpeculative].hidden = false;
     for (const step of steps) {
       const x = (step.begin - begin) * scale;
       const wide = Math.max(1, step.ms * scale - (step.ms * scale > 3 ? 1 : 0));
