@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """What one viewer of the monitor costs: the same work again and again on one server, in turn without and with a viewer.
 
-    bench/monitor_overhead.py build/release/serval model.gguf [--rounds 12] [--hz 2]
+    bench/monitor_overhead.py build/release/serval model.gguf [--rounds 12] [--hz 2] [--keep FILE]
 
-Prints the median tok/s of both, the median of the ratios of neighbouring rounds, and the processor time of the monitor's thread."""
+Prints the median tok/s of both, the ratios of neighbouring rounds with 95 % intervals of their median (from the order of the
+values alone) and of their geometric mean, and the processor time of the monitor's thread. --keep adds the ratios to those of
+earlier runs in FILE: short runs in quiet moments make one sample."""
 
 import argparse
 import http.client
 import json
+import math
 import os
 import pathlib
 import re
@@ -44,6 +47,22 @@ def monitor_seconds(pid):
     raise SystemExit("the server has no thread named monitor")
 
 
+def median_interval(values):
+    """The order statistics that hold the median with 95 %: without any assumption but that pairs are alike."""
+    ordered, n = sorted(values), len(values)
+    tail, k = 0.0, 0
+    while k < n // 2 and tail + math.comb(n, k) / 2 ** n <= 0.025:
+        tail += math.comb(n, k) / 2 ** n
+        k += 1
+    return [round(ordered[max(k - 1, 0)], 4), round(ordered[n - max(k, 1)], 4)]
+
+
+def mean_interval(values):
+    logs = [math.log(v) for v in values]
+    mean, reach = statistics.mean(logs), 1.96 * statistics.stdev(logs) / math.sqrt(len(logs))
+    return [round(math.exp(mean), 4), round(math.exp(mean - reach), 4), round(math.exp(mean + reach), 4)]
+
+
 class Viewer:
     def __init__(self, url, hz):
         self.reply = urllib.request.urlopen(f"{url}/admin/monitor/stream?hz={hz}")
@@ -67,6 +86,7 @@ def main():
     parser.add_argument("--hz", type=int, default=2)
     parser.add_argument("--streams", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument("--keep", type=pathlib.Path)
     options = parser.parse_args()
     server = subprocess.Popen([options.serval, "serve", "-m", options.model, "--port", "0", "-np", "8", "-c", "8192", "--no-access-log"],
                               stderr=subprocess.PIPE, text=True)
@@ -87,9 +107,14 @@ def main():
                     viewer.reply.fp.raw._sock.shutdown(2)
                     viewer.thread.join(2)
             ratios.append(pair[1] / pair[0])
+        kept = json.loads(options.keep.read_text()) if options.keep and options.keep.exists() else []
+        kept += ratios
+        if options.keep:
+            options.keep.write_text(json.dumps(kept))
         print(json.dumps({
             "tok_per_s_without": round(statistics.median(rates[0]), 1), "tok_per_s_with": round(statistics.median(rates[1]), 1),
-            "ratio": round(statistics.median(ratios), 4), "ratios": [round(r, 3) for r in sorted(ratios)],
+            "pairs": len(kept), "ratio_median": round(statistics.median(kept), 4), "median_95": median_interval(kept),
+            "ratio_mean_95": mean_interval(kept), "ratios": [round(r, 3) for r in sorted(ratios)],
             "monitor_thread_percent_without": round(100 * statistics.mean(shares[0]), 4),
             "monitor_thread_percent_with": round(100 * statistics.mean(shares[1]), 4),
             "stream_bytes": sent, "hz": options.hz, "cores": os.cpu_count()}))

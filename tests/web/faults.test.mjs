@@ -1,9 +1,7 @@
-// What goes wrong: keys, a server that dies, a full disk, tabs that are killed.
+// What goes wrong: keys, a server that dies, a full disk. Tabs that are killed: kills.test.mjs.
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { answered, openChat, send, startBrowser, startProfile, startServer, watch } from './harness.mjs';
-
-const kKills = Number(process.env.SERVAL_WEB_KILLS ?? 4);
+import { answered, openChat, send, startBrowser, startServer, watch } from './harness.mjs';
 
 let browser, context, faults;
 before(async () => (browser = await startBrowser()));
@@ -93,43 +91,6 @@ test('a full quota: a plain message, nothing is lost, and it is saved once there
     const lengths = (await page.locator('.own').allTextContents()).map((text) => text.length);
     assert.deepEqual(lengths, ['Before it was full.'.length, 200_000, 'Now there is room.'.length]);
   } finally {
-    await server.stop();
-  }
-});
-
-test(`${kKills} tabs killed at random moments: every message sent is still there`, { timeout: 60_000 + kKills * 15_000 }, async () => {
-  const server = await startServer();
-  const profile = await startProfile();
-  let page = profile.pages()[0];
-  try {
-    await page.goto(server.url);
-    await page.waitForSelector('#message-box');
-    await limit(page, 400);
-    const sent = [];
-    for (let i = 0; i < kKills; i++) {
-      await page.click('#new-chat');
-      const text = `Message number ${i}, tell me about it.`;
-      await send(page, text);
-      // Sent means: it stands in the conversation.
-      await page.waitForSelector('.own');
-      sent.push(text);
-      await page.waitForTimeout(Math.random() * 1500);
-      const crashed = page.waitForEvent('crash');
-      void page.goto('chrome://crash').catch(() => undefined);
-      await crashed;
-      page = await profile.newPage();
-      await page.goto(server.url);
-      await page.waitForSelector('.own');
-      assert.equal((await page.locator('.own').allTextContents()).at(-1), text);
-    }
-    const stored = await page.evaluate(() => new Promise((resolve) => {
-      indexedDB.open('serval').onsuccess = (event) => {
-        event.target.result.transaction('messages').objectStore('messages').getAll().onsuccess = (all) => resolve(all.target.result);
-      };
-    }));
-    assert.deepEqual(stored.filter((m) => m.role === 'user').map((m) => m.text).sort(), sent.sort());
-  } finally {
-    await profile.close();
     await server.stop();
   }
 });

@@ -1,7 +1,7 @@
 // A real server with the small model, and Debian's Chromium. SERVAL_BIN and SERVAL_TEST_MODELS as in the other tests.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { chromium } from 'playwright-core';
@@ -47,6 +47,24 @@ export const startBrowser = () => chromium.launch(kBrowser);
 // A browser with a profile of its own, which can be killed and started again.
 export const startProfile = (folder = mkdtempSync(join(tmpdir(), 'serval-web-'))) =>
   chromium.launchPersistentContext(folder, { ...kBrowser, viewport: { width: 1280, height: 800 } });
+
+// The programs of the browser with that profile, its first one last.
+export function browserProcesses(folder) {
+  const parents = new Map();
+  let root = 0;
+  for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
+      parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]));
+      const words = readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0');
+      if (words.includes(`--user-data-dir=${folder}`) && !words.some((word) => word.startsWith('--type='))) root = Number(name);
+    } catch {
+      // ended meanwhile
+    }
+  }
+  const below = (id) => [...parents].filter(([, parent]) => parent === id).flatMap(([child]) => [...below(child), child]);
+  return root === 0 ? [] : [...below(root), root];
+}
 
 // Counts what a page must never do; `faults` is empty at the end of every test.
 export async function watch(context) {

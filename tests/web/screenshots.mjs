@@ -56,6 +56,12 @@ try {
   await monitor.goto(`${server.url}/monitor`);
   await monitor.waitForTimeout(14_000);
   await picture(monitor, 'monitor.png');
+  await monitor.click('#tab-plan');
+  await monitor.waitForSelector('#tab-panel h3');
+  await monitor.evaluate(() => document.querySelector('.tabs').scrollIntoView({ block: 'start' }));
+  await monitor.evaluate(() => document.querySelector('.monitor').scrollBy(0, -70));
+  await monitor.waitForTimeout(600);
+  await picture(monitor, 'plan.png');
   await monitor.selectOption('#request-sort', 'total');
   await monitor.locator('.requests [data-act="open"]').first().click();
   await monitor.waitForSelector('dialog .story');
