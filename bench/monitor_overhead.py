@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""What one viewer of the monitor costs: the same work again and again on one server, in turn without and with a viewer.
+"""What one viewer of the monitor costs: one server under steady load, in turn a second without and a second with a viewer.
 
-    bench/monitor_overhead.py build/release/serval model.gguf [--rounds 12] [--hz 2] [--keep FILE]
+    bench/monitor_overhead.py build/release/serval model.gguf [--pairs 36] [--hz 2] [--keep FILE]
 
-Prints the median tok/s of both, the ratios of neighbouring rounds with 95 % intervals of their median (from the order of the
-values alone) and of their geometric mean, and the processor time of the monitor's thread. --keep adds the ratios to those of
-earlier runs in FILE: short runs in quiet moments make one sample."""
+A second's tok/s comes from the engine's own steps (/admin/trace): decoded rows over the time from its first step to its last.
+Prints the ratios of neighbouring seconds with 95 % intervals of their median (from the order of the values alone) and of their
+geometric mean, and the processor time of the monitor's thread. --keep adds the ratios to those of earlier runs in FILE: short
+runs in quiet moments make one sample."""
 
 import argparse
 import http.client
@@ -29,15 +30,30 @@ def wait_for_address(process):
     raise SystemExit("the server did not start")
 
 
-def work(url, streams, tokens, tag):
-    def one(i):
-        body = {"prompt": f"{tag} {i}: " + "a long time ago there was " * 4, "max_tokens": tokens, "ignore_eos": True, "temperature": 0}
-        request = urllib.request.Request(url + "/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
-        urllib.request.urlopen(request).read()
-    threads = [threading.Thread(target=one, args=(i,)) for i in range(streams)]
-    began = time.monotonic()
-    [t.start() for t in threads], [t.join() for t in threads]
-    return streams * tokens / (time.monotonic() - began)
+class Load:
+    """So many streams all the time, each of short requests one after another."""
+
+    def __init__(self, url, streams, tokens):
+        self.stopping = False
+        self.threads = [threading.Thread(target=self.stream, args=(url, i, tokens), daemon=True) for i in range(streams)]
+        [t.start() for t in self.threads]
+
+    def stream(self, url, i, tokens):
+        number = 0
+        while not self.stopping:
+            body = {"prompt": f"{i} {number}: a long time ago there was", "max_tokens": tokens, "ignore_eos": True, "temperature": 0}
+            urllib.request.urlopen(urllib.request.Request(url + "/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})).read()
+            number += 1
+
+    def stop(self):
+        self.stopping = True
+        [t.join() for t in self.threads]
+
+
+def rate(steps, begin, end):
+    """Decoded rows per second of the steps that lie in that time of the monotonic clock."""
+    mine = [e for e in steps if begin <= e["ts"] and e["ts"] + e["dur"] <= end]
+    return sum(e["args"]["decode_rows"] for e in mine[1:]) / (mine[-1]["ts"] + mine[-1]["dur"] - mine[0]["ts"] - mine[0]["dur"]) * 1e6
 
 
 def monitor_seconds(pid):
@@ -77,36 +93,46 @@ class Viewer:
         except (OSError, ValueError, AttributeError, http.client.HTTPException):
             pass
 
+    def close(self):
+        self.reply.fp.raw._sock.shutdown(2)
+        self.thread.join(2)
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("serval")
     parser.add_argument("model")
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--pairs", type=int, default=36)
     parser.add_argument("--hz", type=int, default=2)
     parser.add_argument("--streams", type=int, default=4)
-    parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument("--tokens", type=int, default=300)
+    parser.add_argument("--seconds", type=float, default=1, help="of each half of a pair")
     parser.add_argument("--keep", type=pathlib.Path)
     options = parser.parse_args()
     server = subprocess.Popen([options.serval, "serve", "-m", options.model, "--port", "0", "-np", "8", "-c", "8192", "--no-access-log"],
                               stderr=subprocess.PIPE, text=True)
     try:
         url = wait_for_address(server)
-        work(url, options.streams, options.tokens, "warm")
+        load = Load(url, options.streams, options.tokens)
+        time.sleep(3)
         rates, shares, ratios, sent = ([], []), ([], []), [], 0
-        for i in range(options.rounds):
-            pair = [0.0, 0.0]
+        for i in range(options.pairs):
+            slices = {}
             for watched in (0, 1) if i % 2 == 0 else (1, 0):
                 viewer = Viewer(url, options.hz) if watched else None
                 cpu, began = monitor_seconds(server.pid), time.monotonic()
-                pair[watched] = work(url, options.streams, options.tokens, f"{i}{watched}")
-                shares[watched].append((monitor_seconds(server.pid) - cpu) / (time.monotonic() - began))
-                rates[watched].append(pair[watched])
+                time.sleep(options.seconds)
+                ended = time.monotonic()
+                shares[watched].append((monitor_seconds(server.pid) - cpu) / (ended - began))
+                slices[watched] = (began * 1e6, ended * 1e6)
                 if viewer:
                     sent += viewer.bytes
-                    viewer.reply.fp.raw._sock.shutdown(2)
-                    viewer.thread.join(2)
-            ratios.append(pair[1] / pair[0])
+                    viewer.close()
+            trace = json.load(urllib.request.urlopen(f"{url}/admin/trace?seconds={int(3 * options.seconds) + 2}"))["traceEvents"]
+            steps = [e for e in trace if e["name"].startswith("step ")]
+            pair = [rate(steps, *slices[watched]) for watched in (0, 1)]
+            rates[0].append(pair[0]), rates[1].append(pair[1]), ratios.append(pair[1] / pair[0])
+        load.stop()
         kept = json.loads(options.keep.read_text()) if options.keep and options.keep.exists() else []
         kept += ratios
         if options.keep:

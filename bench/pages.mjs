@@ -137,7 +137,7 @@ try {
   const pages = { serval: await front(join(root, 'web/dist'), own.url) };
   if (options.peer) {
     const port = 20_000 + (process.pid % 20_000);
-    const peer = await started(options.peer, ['-m', options.model, '--host', '127.0.0.1', '--port', String(port), '-c', '4096', '--path', options['peer-page']], /server is listening on (\S+?)(?:\s|$)/);
+    const peer = await started(options.peer, ['-m', options.model, '--host', '127.0.0.1', '--port', String(port), '-c', '4096', '--path', options['peer-page']], /listening on (http:\S+)/);
     stops.push(peer.stop);
     pages['llama-server'] = await front(options['peer-page'], `http://127.0.0.1:${port}`);
   }
@@ -146,7 +146,7 @@ try {
   stops.push(() => browser.close());
   const measure = options.what === 'cpu' ? cpu : ready;
   const found = Object.fromEntries(Object.keys(pages).map((name) => [name, { values: [], bytes: 0 }]));
-  for (let round = -1; round < Number(options.rounds); round++) {
+  for (let round = options.what === 'cpu' ? 0 : -1; round < Number(options.rounds); round++) {
     for (const name of round % 2 === 0 ? Object.keys(pages) : Object.keys(pages).reverse()) {
       const { value, bytes } = await measure(browser, pages[name].url);
       if (round < 0) continue; // a first look warms the disk

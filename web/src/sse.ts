@@ -6,7 +6,8 @@ export interface ServerEvent {
 }
 
 export async function* readEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<ServerEvent> {
-  const reader = body.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>).getReader();
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
   let text = '';
   let event = '';
   let data: string[] = [];
@@ -14,7 +15,7 @@ export async function* readEvents(body: ReadableStream<Uint8Array>): AsyncGenera
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
-      text += value;
+      text += decoder.decode(value, { stream: true });
       let begin = 0;
       for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', begin)) {
         const line = text.slice(begin, text[end - 1] === '\r' ? end - 1 : end);

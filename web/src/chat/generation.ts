@@ -90,8 +90,8 @@ export async function generate(
         stats.firstMs = first - begin;
         stats.tokens++;
         stats.perSecond = stats.tokens > 1 ? (1000 * (stats.tokens - 1)) / (now - first) : 0;
-        sink.text(piece);
         sink.live(stats);
+        sink.text(piece);
       }
       if (choice?.finish_reason) reason = choice.finish_reason;
       if (chunk.timings) {

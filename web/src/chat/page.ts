@@ -270,7 +270,10 @@ export class ChatPage {
     const message: Message = {
       id: newId(), conversation: conversation.id, parent, role: 'assistant', text: prefix, created: Date.now(), state: 'writing',
     };
-    const run = new Run(this.store, conversation, tree, message, new StreamView(() => this.follow(conversation)));
+    const run: Run = new Run(this.store, conversation, tree, message, new StreamView(() => {
+      run.painted();
+      this.follow(conversation);
+    }));
     tree.add(message);
     this.runs.set(conversation.id, run);
     if (conversation === this.conversation) this.composer.setBusy(true);

@@ -46,7 +46,6 @@ export class Run {
         text: (piece) => this.onText(piece),
         live: (stats) => {
           message.stats = { ...stats };
-          this.events?.live(message.stats);
         },
       }, this.controller.signal);
       message.state = reason === 'length' ? 'length' : 'done';
@@ -61,6 +60,11 @@ export class Run {
     window.removeEventListener('beforeunload', onLeave);
     this.view.finish();
     await this.save();
+  }
+
+  // The figures change with the text: each on its own would cost a frame for every token.
+  painted(): void {
+    if (this.message.stats) this.events?.live(this.message.stats);
   }
 
   // Now, without waiting: the page may be about to go.

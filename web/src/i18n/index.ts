@@ -19,8 +19,11 @@ export async function loadLanguage(): Promise<void> {
   document.documentElement.lang = 'de';
 }
 
+const formats: Intl.NumberFormat[] = []; // by digits: making one takes longer than all else here
+
 export function formatNumber(value: number, digits = 0): string {
-  return new Intl.NumberFormat(language, { maximumFractionDigits: digits, minimumFractionDigits: digits }).format(value);
+  formats[digits] ??= new Intl.NumberFormat(language, { maximumFractionDigits: digits, minimumFractionDigits: digits });
+  return formats[digits].format(value);
 }
 // Three figures that matter: 0.21, 3.4, 187.
 export function formatShort(value: number): string {
