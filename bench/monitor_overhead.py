@@ -31,7 +31,7 @@ def wait_for_address(process):
 
 
 class Load:
-    """So many streams all the time, each of short requests one after another."""
+    """So many streams all the time, each of long requests one after another, so that seconds are alike."""
 
     def __init__(self, url, streams, tokens):
         self.stopping = False
@@ -56,11 +56,23 @@ def rate(steps, begin, end):
     return sum(e["args"]["decode_rows"] for e in mine[1:]) / (mine[-1]["ts"] + mine[-1]["dur"] - mine[0]["ts"] - mine[0]["dur"]) * 1e6
 
 
-def monitor_seconds(pid):
-    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        if (task / "comm").read_text().strip() == "monitor":
-            return int((task / "schedstat").read_text().split()[0]) / 1e9
-    raise SystemExit("the server has no thread named monitor")
+def thread_seconds(pid):
+    return {task.name: int((task / "schedstat").read_text().split()[0]) / 1e9 for task in pathlib.Path(f"/proc/{pid}/task").iterdir()}
+
+
+class Threads:
+    """Processor time of the thread that encodes, and of all that do not compute: they also carry the events away."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.monitor = next(task.name for task in pathlib.Path(f"/proc/{pid}/task").iterdir() if (task / "comm").read_text().strip() == "monitor")
+        before = thread_seconds(pid)
+        time.sleep(1)
+        self.idle = {name for name, seconds in thread_seconds(pid).items() if seconds - before.get(name, 0) < 0.1}
+
+    def seconds(self):
+        now = thread_seconds(self.pid)
+        return now[self.monitor], sum(seconds for name, seconds in now.items() if name in self.idle)
 
 
 def median_interval(values):
@@ -77,6 +89,10 @@ def mean_interval(values):
     logs = [math.log(v) for v in values]
     mean, reach = statistics.mean(logs), 1.96 * statistics.stdev(logs) / math.sqrt(len(logs))
     return [round(math.exp(mean), 4), round(math.exp(mean - reach), 4), round(math.exp(mean + reach), 4)]
+
+
+def percent(shares, which):
+    return round(100 * statistics.mean(share[which] for share in shares), 4)
 
 
 class Viewer:
@@ -105,7 +121,7 @@ def main():
     parser.add_argument("--pairs", type=int, default=36)
     parser.add_argument("--hz", type=int, default=2)
     parser.add_argument("--streams", type=int, default=4)
-    parser.add_argument("--tokens", type=int, default=300)
+    parser.add_argument("--tokens", type=int, default=1500)
     parser.add_argument("--seconds", type=float, default=1, help="of each half of a pair")
     parser.add_argument("--keep", type=pathlib.Path)
     options = parser.parse_args()
@@ -115,15 +131,16 @@ def main():
         url = wait_for_address(server)
         load = Load(url, options.streams, options.tokens)
         time.sleep(3)
+        threads = Threads(server.pid)
         rates, shares, ratios, sent = ([], []), ([], []), [], 0
         for i in range(options.pairs):
             slices = {}
             for watched in (0, 1) if i % 2 == 0 else (1, 0):
                 viewer = Viewer(url, options.hz) if watched else None
-                cpu, began = monitor_seconds(server.pid), time.monotonic()
+                cpu, began = threads.seconds(), time.monotonic()
                 time.sleep(options.seconds)
                 ended = time.monotonic()
-                shares[watched].append((monitor_seconds(server.pid) - cpu) / (ended - began))
+                shares[watched].append([(now - before) / (ended - began) for now, before in zip(threads.seconds(), cpu)])
                 slices[watched] = (began * 1e6, ended * 1e6)
                 if viewer:
                     sent += viewer.bytes
@@ -141,8 +158,8 @@ def main():
             "tok_per_s_without": round(statistics.median(rates[0]), 1), "tok_per_s_with": round(statistics.median(rates[1]), 1),
             "pairs": len(kept), "ratio_median": round(statistics.median(kept), 4), "median_95": median_interval(kept),
             "ratio_mean_95": mean_interval(kept), "ratios": [round(r, 3) for r in sorted(ratios)],
-            "monitor_thread_percent_without": round(100 * statistics.mean(shares[0]), 4),
-            "monitor_thread_percent_with": round(100 * statistics.mean(shares[1]), 4),
+            "monitor_thread_percent_without": percent(shares[0], 0), "monitor_thread_percent_with": percent(shares[1], 0),
+            "not_computing_percent_without": percent(shares[0], 1), "not_computing_percent_with": percent(shares[1], 1),
             "stream_bytes": sent, "hz": options.hz, "cores": os.cpu_count()}))
     finally:
         server.terminate()

@@ -9,7 +9,7 @@ type Work = Pick<Plan['rows'][number], 'ms' | 'bytes' | 'macs' | 'calls' | 'weig
 
 // Attention multiplies floats, for which no limit is measured: it is held against memory alone.
 function limitShare(op: string, work: Work, plan: Plan): number | null {
-  if (work.ms === 0) return null;
+  if (work.ms === 0 || work.bytes + work.macs === 0) return null;
   const memory = plan.limit_gbs ? work.bytes / work.ms / 1e6 / plan.limit_gbs : null;
   const compute = plan.limit_gmacs && op !== 'attention' ? work.macs / work.ms / 1e6 / plan.limit_gmacs : null;
   return memory === null && compute === null ? null : Math.max(memory ?? 0, compute ?? 0);
@@ -56,7 +56,7 @@ export interface Props {
 export function planContent(plan: Plan, hello: Hello, props: Props): HTMLElement[] {
   const p = m.plan;
   const facts: [string, string][] = [
-    [p.model, hello.model.id], [p.file, props.model_path ?? '–'], [p.architecture, hello.model.type],
+    [p.model, hello.model.id], [p.file, props.model_path?.split('/').pop() ?? '–'], [p.architecture, hello.model.type],
     [p.parameters, formatNumber(hello.model.parameters)], [p.layers, formatNumber(hello.model.layers)], [p.context, formatNumber(hello.model.ctx)],
     [p.device, `${plan.device}, ${plan.threads} ${p.threads}`], [p.kernels, plan.kernel || '–'], [p.batch, props.total_slots ? formatNumber(props.total_slots) : '–'],
     [p.weights, formatBytes(plan.weight_bytes)], [p.kvBytes, bytes(props.kv_bytes ?? 0)], [p.workspace, formatBytes(plan.workspace_bytes)],
