@@ -203,8 +203,8 @@ Result<RequestId> Engine::Impl::submit(Request request, EventSink sink,
   using Submitted = Result<RequestId>;
   auto result = as_result([&]() -> Submitted {
     const RequestId id = thread.next_id();
-    auto sequence =
-        input.prepare(std::move(request), std::make_shared<Outlet>(id, std::move(sink)), monotonic_us());
+    auto sequence = input.prepare(std::move(request), std::make_shared<Outlet>(id, std::move(sink)),
+                                  monotonic_us());
     if (!sequence) return sequence.error();
     (*sequence)->before_release = std::move(before_release);
     if (auto queued = thread.submit(std::move(*sequence)); !queued) return queued.error();
