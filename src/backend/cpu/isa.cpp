@@ -79,7 +79,7 @@ size_t panel_scratch_bytes(int k) {
 }
 
 size_t pair_bytes(const ActivationLayout& layout) {
-  return (static_cast<size_t>(layout.k) + 1) / 2 * 4 * (layout.rests ? 2 : 1);
+  return (static_cast<size_t>(layout.k) + 1) / 2 * 4;
 }
 
 size_t attention_partial_floats(int head_dim) {

@@ -57,7 +57,6 @@ struct PlaneSpec {
 // odd last k with a zero beside it.
 struct ActivationLayout {
   int k;
-  bool rests;  // `pairs` are followed by what rounding took from them, [k/2][nr][2] once more
   int planes;
   PlaneSpec plane[kMaxPlanes];
   size_t scale_offset;

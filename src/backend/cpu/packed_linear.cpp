@@ -106,7 +106,6 @@ std::unique_ptr<PackedLinear> Packer::pack(const LinearSpec& spec, TensorSource&
     linear->bytes_ += part.bytes();
     linear->parts_.push_back(std::move(part));
   }
-  linear->layout_.rests = linear->needs_pairs_ && linear->is_head();
   place_arrays(linear->layout_);
   return linear;
 }

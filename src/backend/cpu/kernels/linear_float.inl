@@ -8,8 +8,7 @@
 // segment, to which the other segments' are added in ascending order. Every output is computed
 // exactly so, whatever the number of rows, so a row's result does not depend on the others.
 //
-// With bfloat16 dot products, activations are rounded to bfloat16; an output projection (`rests` in
-// the layout) adds, segment by segment, the same sums over what rounding took away.
+// With bfloat16 dot products, activations are rounded to bfloat16.
 //
 // Two chains, because the latency of an addition (4 - 6 cycles) times one line per addition would
 // be slower than memory when there is one row. Segments, because the lines of two panels should
@@ -36,7 +35,6 @@ struct FloatLines {
   using Line = F32;
   using X = float;
   static constexpr int kLineK = 1;
-  static SERVAL_INLINE int rests_at(const ActivationLayout&, int) { return 0; }
   static SERVAL_INLINE const X* activations(const Activations& a, int first) {
     return a.raw + static_cast<size_t>(first) * static_cast<size_t>(a.layout.k);
   }
@@ -90,15 +88,8 @@ struct FloatBf16 : Bf16Pairs {
   using X = uint32_t;
   static constexpr int kLineK = 2, kStepBytes = 128;
   static constexpr bool kUnpack = false;
-  static SERVAL_INLINE int pairs_of(const ActivationLayout& layout) {
-    return (layout.k + 1) / 2 * (layout.rests ? 2 : 1);
-  }
-  // How far behind the activations of `nr` rows their rests are; 0: there are none.
-  static SERVAL_INLINE int rests_at(const ActivationLayout& layout, int nr) {
-    return layout.rests ? (layout.k + 1) / 2 * nr : 0;
-  }
   static SERVAL_INLINE const X* activations(const Activations& a, int first) {
-    return a.pairs + static_cast<size_t>(first) * static_cast<size_t>(pairs_of(a.layout));
+    return a.pairs + static_cast<size_t>(first) * static_cast<size_t>((a.layout.k + 1) / 2);
   }
   static SERVAL_INLINE void multiply(F32& sum, const U8& line, const X* x) {
     sum = dot_bf16_broadcast(line, x, sum);
@@ -238,12 +229,6 @@ static void multiply_float_segment(const PanelJob& job, FloatPanels to, int at, 
     to.ahead = first + nr < a.rows ? FloatAhead{nullptr, 0, 0} : next;
     const typename Format::X* x = Format::activations(a, first) + at / Format::kLineK * nr;
     for_token_groups(FloatTileStep<Format, kPanels>{to, x, nr}, nr);
-    if (const int rests = Format::rests_at(a.layout, nr); rests != 0) {
-      FloatPanels more = to;
-      more.first = false;
-      more.ahead.bytes = 0;
-      for_token_groups(FloatTileStep<Format, kPanels>{more, x + rests, nr}, nr);
-    }
   }
 }
 
@@ -327,25 +312,18 @@ static void decode_float_row(const uint8_t* w, int k, int row, float* out) {
 
 #if defined(SERVAL_BF16_DOTS)
 // One row of activations into slot `t` of a tile of `nr`: pairs of k rounded to bfloat16,
-// [k/2][nr], then, if the layout has them, the rests, rounded likewise.
+// [k/2][nr].
 static void round_pairs(const float* x, const ActivationLayout& layout, uint32_t* tile, int nr,
                         int t) {
   alignas(64) uint32_t pairs[16];
   uint32_t* to = tile + t;
-  const int rests = FloatBf16::rests_at(layout, nr);
   for (int i = 0; i < layout.k; i += 32, x += 32) {
     const int count = layout.k - i < 32 ? layout.k - i : 32;
     const int low = count < 16 ? count : 16;
-    F32 a = count == 32 ? load_f32(x) : load_some(x, low);
-    F32 b = count == 32 ? load_f32(x + 16) : load_some(x + low, count - low);
-    uint32_t* out = to;
-    for (int part = 0; part < (rests != 0 ? 2 : 1); ++part, out += rests) {
-      store_bf16_pairs(pairs, a, b);
-      for (int j = 0; j < (count + 1) / 2; ++j) out[static_cast<ptrdiff_t>(j) * nr] = pairs[j];
-      const uint8_t* halves = reinterpret_cast<const uint8_t*>(pairs);
-      a = sub(a, load_bf16(halves));
-      b = sub(b, load_bf16(halves + 32));
-    }
+    const F32 a = count == 32 ? load_f32(x) : load_some(x, low);
+    const F32 b = count == 32 ? load_f32(x + 16) : load_some(x + low, count - low);
+    store_bf16_pairs(pairs, a, b);
+    for (int j = 0; j < (count + 1) / 2; ++j) to[static_cast<ptrdiff_t>(j) * nr] = pairs[j];
     to += static_cast<ptrdiff_t>(16) * nr;
   }
 }
