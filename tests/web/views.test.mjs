@@ -76,11 +76,11 @@ before(async () => {
   const first = await ask('alice', `${kPrefix} One.`, 1);
   assert.ok(first.usage.prompt_tokens > 100);
   const load = Promise.all([
-    ...[1, 2].map((i) => ask('alice', `${kPrefix} Number ${i}`, 120)),
-    ...[1, 2, 3].map((i) => ask('alice', `Story ${i}:`, 220)),
-    ...[1, 2, 3].map((i) => ask('bob', `${i} ${story}`, 90)),
+    ...[1, 2].map((i) => ask('alice', `${kPrefix} Number ${i}`, 200)),
+    ...[1, 2, 3].map((i) => ask('alice', `Story ${i}:`, 400)),
+    ...[1, 2, 3].map((i) => ask('bob', `${i} ${story}`, 300)),
   ]);
-  await new Promise((done) => setTimeout(done, 2600));
+  await new Promise((done) => setTimeout(done, 1500));
   roofShown = await heldStill();
   await load;
   await new Promise((done) => setTimeout(done, 2600));
