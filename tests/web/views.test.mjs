@@ -75,12 +75,14 @@ before(async () => {
   const story = 'Once upon a time there was a cat who lived in a tower and read old books. '.repeat(20);
   const first = await ask('alice', `${kPrefix} One.`, 1);
   assert.ok(first.usage.prompt_tokens > 100);
+  // Answers were short until now, so the scheduler expects no long ones.
+  for (let i = 0; i < 12; i++) await ask(i % 2 ? 'alice' : 'bob', `Short ${i}:`, 1);
   const load = Promise.all([
     ...[1, 2].map((i) => ask('alice', `${kPrefix} Number ${i}`, 200)),
     ...[1, 2, 3].map((i) => ask('alice', `Story ${i}:`, 400)),
     ...[1, 2, 3].map((i) => ask('bob', `${i} ${story}`, 300)),
   ]);
-  await new Promise((done) => setTimeout(done, 1500));
+  await new Promise((done) => setTimeout(done, 700));
   roofShown = await heldStill();
   await load;
   await new Promise((done) => setTimeout(done, 2600));

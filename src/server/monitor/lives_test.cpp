@@ -182,6 +182,22 @@ TEST(Rates, AreOfTheLastSecond) {
   EXPECT_EQ(second.at(10 * kSecond).busy, 0);
 }
 
+TEST(Rates, CountEveryStepInOneSecond) {
+  LastSecond second;
+  double sum = 0;
+  int tokens = 0;
+  for (int i = 0; i < 100; ++i) {
+    const int64_t end = i * 70'000;
+    second.add(step(1, end - 30'000, end, {{1, 1, 0, SpanKind::kDecode}}), i);
+    tokens += i;
+    second.at(end);  // a viewer's frame
+    // Seconds are asked for late, when steps of the next one are known.
+    if (end % kSecond < 70'000 && end >= kSecond) sum += second.at(end / kSecond * kSecond).dec;
+  }
+  sum += second.at(7 * kSecond).dec;
+  EXPECT_EQ(sum, tokens);
+}
+
 TEST(History, KeepsSecondsAndTens) {
   History history;
   LargeTimeCounts none;

@@ -29,6 +29,7 @@ constexpr size_t kCatchUp = 1024;  // steps kept for viewers
 constexpr size_t kOpening = 256;   // of these, for one who did not say what it knows
 constexpr auto kSurveyPatience = std::chrono::milliseconds(1000);
 constexpr int kNiceness = 10;
+constexpr int64_t kLateUs = 50'000;  // until then, steps of a second that has passed may come in
 
 // The first multiple of 1/hz seconds after `us`: viewers of one hz are served together.
 int64_t next_due(int64_t us, int hz) { return (us * hz / kSecondUs + 1) * kSecondUs / hz; }
@@ -86,19 +87,21 @@ void Monitor::loop() {
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNiceness);
   std::unique_lock lock(mutex_);
   while (!stopping_) {
-    int64_t until = next_second_us_;
+    int64_t until = next_second_us_ + kLateUs;
     for (const ViewerPtr& viewer : viewers_) until = std::min(until, viewer->due_us);
     wake_.wait_until(lock, SteadyClock::time_point(std::chrono::microseconds(until)));
     if (stopping_) return;
     std::erase_if(viewers_, [](const ViewerPtr& viewer) { return viewer->gone.load(); });
     const int64_t now = monotonic_us();
-    if (now < next_second_us_ &&
+    if (now < next_second_us_ + kLateUs &&
         std::none_of(viewers_.begin(), viewers_.end(),
                      [&](const ViewerPtr& viewer) { return viewer->due_us <= now; })) {
       continue;
     }
     collect();
-    for (; next_second_us_ <= now; next_second_us_ += kSecondUs) add_second(next_second_us_, now);
+    for (; next_second_us_ + kLateUs <= now; next_second_us_ += kSecondUs) {
+      add_second(next_second_us_, now);
+    }
     if (viewers_.empty()) continue;
     update_survey(now);
     show(now);

@@ -36,15 +36,18 @@ class LastSecond {
     steps_.push_back(work);
   }
 
-  // Of the second that ends now. A step counts where it ends.
+  // Of the second that ends then, at most one before the latest that was asked for. A step counts
+  // in the second where it ends, and in no other.
   Rates at(int64_t now_us) {
     const int64_t begin = now_us - kSpanUs;
-    while (!steps_.empty() && steps_.front().end_us <= begin) steps_.pop_front();
+    while (!steps_.empty() && steps_.front().end_us <= begin - kSpanUs) steps_.pop_front();
     Rates r;
     double whole = 0;  // of the steps that ended in it, also what lies before it
     double bytes = 0;
     double macs = 0;
     for (const Work& work : steps_) {
+      if (work.end_us <= begin) continue;
+      if (work.end_us > now_us) break;
       r.dec += work.tokens;
       r.pre += work.prefilled;
       r.rec += work.recomputed;
