@@ -88,13 +88,15 @@ class Serval:
 
 
 class Llama:
-    """llama-bench and llama-batched-bench of llama.cpp, or of a fork with the same options."""
+    """llama-bench and llama-batched-bench of llama.cpp, or of a fork, whose llama-bench may know no depth and is then measured without."""
 
-    def __init__(self, name, folder, threads):
-        self.name, self.folder, self.threads = name, pathlib.Path(folder), threads
+    def __init__(self, name, folder, threads, fork=False):
+        self.name, self.folder, self.threads, self.fork = name, pathlib.Path(folder), threads, fork
 
     def measure(self, model, rows):
         out = {}
+        if self.fork:
+            rows = [row for row in rows if row[2] == 0 and row[3] == 1]
         single = [row for row in rows if row[3] == 1]
         batch = [row for row in rows if row[3] > 1]
         for depth in dict.fromkeys(row[2] for row in single):
@@ -193,13 +195,16 @@ def main():
     parser.add_argument("--serval", default=str(ROOT / "build/release/serval"))
     parser.add_argument("--isa", help="the kernel set to force, such as avx2")
     parser.add_argument("--peer", help="folder with llama-bench and llama-batched-bench of llama.cpp")
-    parser.add_argument("--ik", help="the same of ik_llama.cpp")
+    parser.add_argument("--ik", help="folder with llama-bench of ik_llama.cpp")
     parser.add_argument("--results", default=str(ROOT / "bench/results"))
     parser.add_argument("--plots", default=str(ROOT / "docs/plots"))
     parser.add_argument("--no-save", action="store_true", help="print only")
     options = parser.parse_args()
     programs = [Serval(options.serval, options.threads, options.isa)]
-    programs += [Llama(name, folder, options.threads) for name, folder in (("llama.cpp", options.peer), ("ik_llama.cpp", options.ik)) if folder]
+    if options.peer:
+        programs.append(Llama("llama.cpp", options.peer, options.threads))
+    if options.ik:
+        programs.append(Llama("ik_llama.cpp", options.ik, options.threads, fork=True))
 
     here, records, runs = machine.describe(), [], []
     for name in options.models.split(","):

@@ -14,7 +14,7 @@ namespace serval::cpu {
 
 constexpr int kPanelRows = 16;      // output rows per weight panel
 constexpr int kTileTokens = 8;      // tokens per activation tile, at most
-constexpr int kFewRows = 16;        // more rows use KernelTable::bulk_tile and two panels at once
+constexpr int kFewRows = 32;        // more rows use KernelTable::bulk_tile and two panels at once
 constexpr int kChunk = 32;          // k per integer-exact dot product and per activation scale
 constexpr int kFloatSegment = 512;  // k of float weights per sum (kernels/linear_float.inl)
 constexpr int kFormats = 16;        // indexed like DType
