@@ -9,13 +9,7 @@
 #if defined(__AVX2__)
 #include <immintrin.h>
 
-#define SERVAL_INLINE inline __attribute__((always_inline))
-#define SERVAL_NOINLINE __attribute__((noinline))
-#if defined(__clang__)
-#define SERVAL_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define SERVAL_UNROLL _Pragma("GCC unroll 16")
-#endif
+#include "backend/cpu/kernels/attributes.inl"
 
 namespace serval::cpu {
 namespace avx2 {

@@ -25,8 +25,7 @@ struct PackedPart {
 };
 
 // Matrices this much wider than their input are output projections: their results go to the logits
-// buffer, not to the [rows, outputs] scratch, and their activations keep what rounding to bfloat16
-// would take from them (docs/adr/0003-bf16-activations.md).
+// buffer, not to the [rows, outputs] scratch.
 constexpr int kHeadRatio = 20;
 
 class PackedLinear final : public Linear {
