@@ -16,4 +16,6 @@ if [ -x "$unit" ]; then
 else
   echo "$unit is not built: segment files are not tortured on their own" >&2
 fi
-SERVAL_TORTURE_KILLS=$kills python3 -m pytest -q tests/api/test_kv_cache_dir.py tests/api/test_kv_snapshots.py
+python=python3
+[ ! -x .venv/bin/python ] || python=.venv/bin/python
+SERVAL_TORTURE_KILLS=$kills "$python" -m pytest -q tests/api/test_kv_cache_dir.py tests/api/test_kv_snapshots.py

@@ -1,6 +1,9 @@
 #include "engine/snapshot.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -69,6 +72,93 @@ TEST(Snapshot, EveryTruncationAndEveryFlippedByteIsNoticed) {
   std::swap_ranges(exchanged.end() - 48, exchanged.end() - 24, exchanged.end() - 24);
   EXPECT_FALSE(opens(exchanged));
   std::filesystem::remove(path);
+}
+
+// ---- Killed at any system call
+
+void save(const std::string& path, char letter, size_t block_bytes) {
+  const int blocks = 3;
+  SnapshotWriter writer(path, {{1, "shape", "f16", "numerics"},
+                               std::vector<TokenId>(blocks * 32, letter),
+                               blocks,
+                               block_bytes});
+  const std::string block(block_bytes, letter);
+  for (int i = 0; i < blocks; ++i) writer.add_block(bytes_of(block));
+  writer.commit();
+}
+
+// Which save() the file holds, proven to its last byte. Throws Error when it is none.
+char letter_of(const std::string& path) {
+  const SnapshotReader reader(path);
+  const auto letter = static_cast<char>(reader.header().tokens.front());
+  std::vector<std::byte> block(reader.header().block_bytes);
+  for (int i = 0; i < reader.header().blocks; ++i) {
+    reader.read_block(i, block);
+    for (const std::byte b : block) EXPECT_EQ(static_cast<char>(b), letter);
+  }
+  return letter;
+}
+
+struct Outcome {
+  bool traced = true;         // this machine lets us trace a child
+  bool ended = false;         // the child was through before it was killed
+  bool acknowledged = false;  // it had said that it saved
+};
+
+// A child saves and says so; it is killed at its `stop`-th stop, at the entry or the exit of a
+// system call.
+Outcome save_and_kill(const std::string& path, size_t block_bytes, int stop) {
+  int pipe_ends[2];
+  EXPECT_EQ(::pipe(pipe_ends), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(77);
+    ::raise(SIGSTOP);
+    save(path, 'n', block_bytes);
+    ::_exit(::write(pipe_ends[1], "", 1) == 1 ? 0 : 1);
+  }
+  ::close(pipe_ends[1]);
+  Outcome outcome;
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  outcome.traced = WIFSTOPPED(status);
+  for (int n = 0; outcome.traced && n < stop && !outcome.ended; ++n) {
+    ::ptrace(PTRACE_SYSCALL, child, nullptr, nullptr);
+    ::waitpid(child, &status, 0);
+    outcome.ended = !WIFSTOPPED(status);
+  }
+  if (outcome.traced && !outcome.ended) {
+    ::kill(child, SIGKILL);
+    ::waitpid(child, &status, 0);
+  }
+  char byte;
+  outcome.acknowledged = ::read(pipe_ends[0], &byte, 1) == 1;
+  ::close(pipe_ends[0]);
+  return outcome;
+}
+
+TEST(Snapshot, KilledAtAnySystemCallTheOldOrTheNewOneIsWhole) {
+  const auto folder =
+      std::filesystem::path(::testing::TempDir()) / (std::to_string(getpid()) + "killed");
+  std::filesystem::create_directory(folder);
+  const std::string path = (folder / "s.kv").string();
+  for (const size_t block_bytes : {16, 100'000, 3'000'000}) {  // one write and many
+    int old_ones = 0, new_ones = 0;
+    for (int stop = 1;; ++stop) {
+      save(path, 'o', block_bytes);
+      const Outcome outcome = save_and_kill(path, block_bytes, stop);
+      if (!outcome.traced) GTEST_SKIP() << "a child cannot be traced here";
+      const char found = letter_of(path);
+      EXPECT_TRUE(found == 'n' || (found == 'o' && !outcome.acknowledged)) << stop;
+      ++(found == 'n' ? new_ones : old_ones);
+      if (outcome.ended) break;
+    }
+    // open, write, sync, rename, sync of the folder, each with two stops, and some of them after
+    // the file has its name.
+    EXPECT_GE(old_ones, 8);
+    EXPECT_GE(new_ones, 3);
+  }
+  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
@@ -47,11 +48,13 @@ bool is_file(const std::string& path) {
   return fs::symlink_status(path, error).type() == fs::file_type::regular;
 }
 
-// "x.kv.tmp.PID.N" of a process that is no more.
+// "x.kv.tmp.PID.N" of a process that is no more. Our own id was another's before: in a container
+// every server may have number 1.
 bool is_left_over(const std::string& name) {
   const size_t at = name.rfind(kTemporary);
   if (at == std::string::npos || name.ends_with(kExtension)) return false;
   const long pid = std::strtol(name.c_str() + at + kTemporary.size(), nullptr, 10);
+  if (pid == ::getpid()) return true;
   return pid > 0 && ::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH;
 }
 

@@ -1,4 +1,5 @@
-"""Runs the real server on a free port. SERVAL_BIN names the binary, SERVAL_TEST_MODELS the folder of real models."""
+"""Runs the real server on a free port. SERVAL_BIN names the binary, SERVAL_TEST_MODELS the folder of real models.
+SERVAL_TEST_PATIENCE (default 1) multiplies every time that a test grants: a binary with sanitizers needs several times as long."""
 import json
 import os
 import pathlib
@@ -16,7 +17,15 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("SERVAL_BIN", str(ROOT / "build" / "release" / "serval"))
 MODEL = "smollm2-135m"
-START_SECONDS = 120
+PATIENCE = float(os.environ.get("SERVAL_TEST_PATIENCE", "1"))
+
+
+def patient(seconds):
+    """What a test grants to a server, in this run."""
+    return seconds * PATIENCE
+
+
+START_SECONDS = patient(120)
 
 
 def model_path(name=MODEL):
@@ -61,7 +70,7 @@ class Server:
         self.process.send_signal(number)
 
     def wait(self, seconds=60):
-        code = self.process.wait(seconds)
+        code = self.process.wait(patient(seconds))
         self.reader.join(5)
         return code
 
@@ -76,7 +85,7 @@ class Server:
 
     # ---- HTTP by hand
     def connect(self, timeout=30):
-        return socket.create_connection((self.host, self.port), timeout=timeout)
+        return socket.create_connection((self.host, self.port), timeout=patient(timeout))
 
     def call(self, path, body=None, headers=None, method=None):
         """(status, headers, JSON or text) of one request."""
@@ -85,7 +94,7 @@ class Server:
         if data is not None and "Content-type" not in request.headers:
             request.add_header("Content-Type", "application/json")
         try:
-            reply = urllib.request.urlopen(request, timeout=120)
+            reply = urllib.request.urlopen(request, timeout=patient(120))
         except urllib.error.HTTPError as error:
             reply = error
         text = reply.read().decode()
@@ -104,7 +113,7 @@ class Server:
         raise AssertionError(f"no metric {name} {labels}")
 
     def eventually(self, condition, seconds=10):
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + patient(seconds)
         while time.monotonic() < deadline:
             try:
                 if condition():

@@ -1,4 +1,5 @@
-"""Cached KV that outlives the process: a restart after kill -9 answers the first repeated prompt from disk, with the same text."""
+"""What outlives the process: after kill -9 the first repeated prompt is answered from disk, with the same text, and every
+acknowledged snapshot is there."""
 import os
 import random
 import signal
@@ -152,14 +153,52 @@ def test_tenants_do_not_share(start, tmp_path):
     assert hits(server, "a") > 0
 
 
-def test_kills_at_random_moments(cached):
-    """SERVAL_TORTURE_KILLS of them (scripts/torture.sh: 1,000)."""
-    folder, serve = cached
-    chance = random.Random(11)
-    server = serve("--kv-cache-size", "256M")
+class Saver(threading.Thread):
+    """Saves snapshots, each name again and again with another prompt, until the server is gone."""
+
+    def __init__(self, server, kept):
+        super().__init__(daemon=True)
+        self.server, self.kept, self.underway, self.over = server, kept, None, False
+        self.start()
+
+    def run(self):
+        number = 0
+        while not self.over:
+            number += 1
+            name = f"s{number % 3}"
+            self.underway = name
+            try:
+                body = {"name": name, "prompt": f"Save {number} of many. " * (8 + number % 9), "replace": True}
+                status, _, made = self.server.post("/v1/kv/snapshots", body)
+            except Exception:  # the server is gone; what it acknowledged it has acknowledged
+                return
+            assert status == 200, made
+            self.kept[name], self.underway = made, None
+
+
+def check_snapshots(server, kept, underway, folder):
+    """What was acknowledged is there as it was; what was being replaced is there whole, in one of both versions."""
+    listed = {s["name"]: s for s in server.call("/v1/kv/snapshots")[2]["data"]}
+    assert all(s["usable"] for s in listed.values()) and set(listed) <= set(kept) | {underway}
+    for name, made in kept.items():
+        assert listed[name] == made or name == underway, (listed[name], made)
+    assert sorted(p.name for p in folder.iterdir()) == sorted(f"{name}.kv" for name in listed)
+    for name in listed:  # every block is read, with its checksum
+        assert server.post(f"/v1/kv/snapshots/{name}/load", b"")[0] == 200
+        assert server.post(f"/v1/kv/snapshots/{name}/unload", b"")[0] == 200
+    kept.update(listed)
+
+
+def test_kills_at_random_moments(cached, tmp_path):
+    """SERVAL_TORTURE_KILLS of them (scripts/torture.sh: 1,000), of a server that caches prompts and saves snapshots."""
+    _, serve = cached
+    shelf = tmp_path / "shelf"
+    options = ("--kv-cache-size", "256M", "--snapshot-dir", shelf)
+    chance = random.Random(KILLS)
+    server = serve(*options)
     expected = {n: ask(server, n)[0] for n in range(4)}
-    from_disk = 0
-    for _ in range(KILLS):
+    from_disk, saved, kept = 0, 0, {}
+    for turn in range(KILLS):
         stop = threading.Event()
 
         def work(server=server, stop=stop):
@@ -169,17 +208,26 @@ def test_kills_at_random_moments(cached):
                 except Exception:  # the server is gone
                     return
 
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(2)]
+        # In turn, so that each gets far enough to be cut down in the middle of every part of its work.
+        saver = Saver(server, kept) if turn % 2 else None
+        threads = [] if saver else [threading.Thread(target=work, daemon=True) for _ in range(2)]
         for thread in threads:
             thread.start()
+        before = dict(kept)
         time.sleep(chance.uniform(0, 0.6))
         stop.set()
         kill(server)
-        server = serve("--kv-cache-size", "256M")
+        if saver:
+            saver.over = True
+            saver.join()
+            saved += kept != before
+        server = serve(*options)
         number = chance.randrange(4)
         text, hit = ask(server, number)
         assert text == expected[number]
         from_disk += hit > 0
+        check_snapshots(server, kept, saver.underway if saver else None, shelf)
         for thread in threads:
             thread.join()
-    assert from_disk >= KILLS // 2
+    print(f"{KILLS} kills: {from_disk} first answers from disk, {saved} times a snapshot had just been acknowledged")
+    assert from_disk >= KILLS // 2 and saved >= KILLS // 8
