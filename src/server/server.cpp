@@ -50,9 +50,17 @@ bool is_json(std::string_view content_type) {
           content_type[kJson.size()] == ' ');
 }
 
-// Not merely passed on by a proxy of this machine.
+// A name by which only this machine reaches itself. 0.0.0.0 is what --host 0.0.0.0 prints.
+bool means_here(std::string_view host_field) {
+  const std::string name = host_name(host_field);
+  return is_loopback(name) || name == "0.0.0.0" || name == "::";
+}
+
+// Not merely passed on by a proxy of this machine: those say so, or pass on the public name they
+// were asked for.
 bool is_from_here(const HttpRequest& head) {
-  return head.local && head.header_count("forwarded") == 0 &&
+  const std::string_view host = head.header("host");
+  return head.local && (host.empty() || means_here(host)) && head.header_count("forwarded") == 0 &&
          head.header_count("x-forwarded-for") == 0 && head.header_count("x-real-ip") == 0;
 }
 

@@ -289,10 +289,14 @@ def test_an_admin_key_alone_leaves_the_rest_open(start, tmp_path):
 
 
 def test_without_a_key_only_this_machine_looks(start):
-    server = start("--host", "0.0.0.0", "--insecure-no-auth", "--no-machine-limits")
+    server = start("--host", "0.0.0.0", "--insecure-no-auth", "--no-machine-limits", "--allow-host", "llm.example")
     assert server.call("/admin/monitor")[0] == 200
+    assert server.call("/admin/monitor", headers={"Host": f"localhost:{server.port}"})[0] == 200
     for header in ("X-Forwarded-For", "Forwarded", "X-Real-IP"):
         assert server.call("/admin/monitor", headers={header: "for=1.2.3.4"})[0] == 403
+    for public in ("llm.example", "192.0.2.7:8080"):  # a proxy here that passes on only the name it was asked for
+        assert server.call("/health", headers={"Host": public})[0] == 200
+        assert server.call("/admin/monitor", headers={"Host": public})[0] == 403
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # sends nothing
         own = probe.getsockname()[0]
