@@ -136,6 +136,7 @@ constexpr Field kGenerationFields[] = {
 constexpr Field kOpenAiFields[] = {
     {"max_tokens", K::kInteger, H::kWorks, -1, kAnyInt,
      "tokens to generate; -1: what the context holds"},
+    {"n_predict", K::kInteger, H::kWorks, -1, kAnyInt, "same as max_tokens"},
     {"n", K::kInteger, H::kWorks, 1, 8, "choices", nullptr, "1"},
     {"stream_options",
      K::kObject,
@@ -228,7 +229,6 @@ constexpr Field kCompletionOnly[] = {
      nullptr, "false"},
     {"add_special", K::kBool, H::kWorks, 0, 0, "begin the prompt as the model expects", nullptr,
      "true"},
-    {"n_predict", K::kInteger, H::kWorks, -1, kAnyInt, "same as max_tokens"},
 };
 
 // llama-server's own dialect.
