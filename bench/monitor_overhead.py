@@ -11,7 +11,6 @@ runs in quiet moments make one sample."""
 import argparse
 import http.client
 import json
-import math
 import os
 import pathlib
 import re
@@ -20,6 +19,8 @@ import subprocess
 import threading
 import time
 import urllib.request
+
+from harness.ratios import mean_interval, median_interval
 
 
 def wait_for_address(process):
@@ -73,22 +74,6 @@ class Threads:
     def seconds(self):
         now = thread_seconds(self.pid)
         return now[self.monitor], sum(seconds for name, seconds in now.items() if name in self.idle)
-
-
-def median_interval(values):
-    """The order statistics that hold the median with 95 %: without any assumption but that pairs are alike."""
-    ordered, n = sorted(values), len(values)
-    tail, k = 0.0, 0
-    while k < n // 2 and tail + math.comb(n, k) / 2 ** n <= 0.025:
-        tail += math.comb(n, k) / 2 ** n
-        k += 1
-    return [round(ordered[max(k - 1, 0)], 4), round(ordered[n - max(k, 1)], 4)]
-
-
-def mean_interval(values):
-    logs = [math.log(v) for v in values]
-    mean, reach = statistics.mean(logs), 1.96 * statistics.stdev(logs) / math.sqrt(len(logs))
-    return [round(math.exp(mean), 4), round(math.exp(mean - reach), 4), round(math.exp(mean + reach), 4)]
 
 
 def percent(shares, which):
