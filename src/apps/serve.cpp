@@ -188,13 +188,10 @@ std::string folder_of(const std::string& path) {
   return std::filesystem::absolute(path).parent_path().string();
 }
 
-// Everything the process will open from now on. Called while it has one thread.
-void enter_sandbox(const ServeOptions& options, const std::string& model,
-                   const std::vector<std::string>& folders) {
-  if (options.no_sandbox) {
-    notice("no sandbox: this process keeps all rights of its user");
-    return;
-  }
+// Everything the process will open from now on. Called while it has one thread. False: this kernel
+// has no Landlock.
+bool wall_off_files(const ServeOptions& options, const std::string& model,
+                    const std::vector<std::string>& folders) {
   SandboxFiles files;
   files.read = {model,
                 options.keys_file,
@@ -214,8 +211,19 @@ void enter_sandbox(const ServeOptions& options, const std::string& model,
     }
     files.write.push_back(folder);
   }
-  if (restrict_files(files) == 0) {
-    notice("this kernel has no Landlock: files are not walled off");
+  return restrict_files(files) != 0;
+}
+
+// The second half, once everything is open and every thread runs. What is missing is said only
+// here: a start that fails says why, and no more.
+void lock_in(const ServeOptions& options, bool files_walled_off) {
+  if (options.no_sandbox) {
+    notice("no sandbox: this process keeps all rights of its user");
+    return;
+  }
+  if (!files_walled_off) notice("this kernel has no Landlock: files are not walled off");
+  if (!restrict_system_calls()) {
+    notice("this kernel has no seccomp: system calls are not filtered");
   }
 }
 
@@ -275,7 +283,9 @@ int serve(const ServeOptions& options) {
     const MeasuredLimits limits =
         options.no_limits ? MeasuredLimits() : machine_limits(options.engine.threads);
     service.machine = findings_at_start(options, limits);
-    enter_sandbox(options, path, {engine_config.kv_cache_dir, service.snapshots.folder});
+    const bool walled_off =
+        !options.no_sandbox &&
+        wall_off_files(options, path, {engine_config.kv_cache_dir, service.snapshots.folder});
     ServerConfig config = server_config(options, std::move(service));
     check_exposure(config);
     raise_descriptor_limit(options.limits.connections);
@@ -284,9 +294,7 @@ int serve(const ServeOptions& options) {
     auto engine = load_engine(engine_config);
     const Engine& loaded = *engine;
     Server server(std::move(config), std::move(engine));
-    if (!options.no_sandbox && !restrict_system_calls()) {
-      notice("this kernel has no seccomp: system calls are not filtered");
-    }
+    lock_in(options, walled_off);
     announce(options, loaded, server, model);
     server.run();
   } catch (const Error& error) {

@@ -1,5 +1,6 @@
 """Runs the real server on a free port. SERVAL_BIN names the binary, SERVAL_TEST_MODELS the folder of real models.
-SERVAL_TEST_PATIENCE (default 1) multiplies every time that a test grants: a binary with sanitizers needs several times as long."""
+SERVAL_TEST_PATIENCE (default 1) multiplies every time that a test grants: a binary with sanitizers needs several times as long.
+SERVAL_TEST_SANITIZED=1 says that it is one."""
 import json
 import os
 import pathlib
@@ -24,6 +25,9 @@ def patient(seconds):
     """What a test grants to a server, in this run."""
     return seconds * PATIENCE
 
+
+# Such a build does not lock itself in, because its checkers look at their own process, and its memory is not the release build's.
+SANITIZED = os.environ.get("SERVAL_TEST_SANITIZED") == "1"
 
 START_SECONDS = patient(120)
 

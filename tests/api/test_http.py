@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import BINARY, exchange, http_post, model_path, own_address, read_all, read_reply, status_of
+from conftest import BINARY, SANITIZED, exchange, http_post, model_path, own_address, read_all, read_reply, status_of
 
 GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n%s\r\n"
 
@@ -452,3 +452,16 @@ def test_second_signal_ends_at_once(start):
     server.signal(signal.SIGINT)
     assert server.wait() == 130 and time.monotonic() - begun < 1
     connection.close()
+
+
+# ---- What the process may do
+
+def test_the_process_locks_itself_in(start):
+    def status(*options):
+        server = start("--no-machine-limits", *options)
+        rows = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{server.process.pid}/status").read_text().splitlines())
+        said = any("no sandbox" in line for line in server.lines)
+        return int(rows["NoNewPrivs"]), int(rows["Seccomp"]), said
+
+    assert status() == ((0, 0, True) if SANITIZED else (1, 2, False))
+    assert status("--no-sandbox") == (0, 0, True)

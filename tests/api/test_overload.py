@@ -12,7 +12,7 @@ import time
 import openai
 import pytest
 
-from conftest import exchange, http_post, read_all, status_of
+from conftest import SANITIZED, exchange, http_post, read_all, status_of
 
 LONG = {"prompt": "Once upon a time", "max_tokens": 4000, "ignore_eos": True, "temperature": 0}
 SHORT = LONG | {"max_tokens": 16}
@@ -164,7 +164,7 @@ def test_many_connections_complete_in_order(start):
     assert all(len(found) == 1 for found in texts.values())
     growth = (max(peak) - before) / STREAMS
     print(f"{STREAMS} streams: {growth / 1024:.1f} KiB each")
-    assert growth <= 64 * 1024
+    assert growth <= 64 * 1024 or SANITIZED
     assert server.eventually(lambda: server.metric("serval:http_connections") == 1)
 
 
