@@ -17,7 +17,7 @@ import pathlib
 import statistics
 import time
 
-from harness import prompts
+from harness import machine, prompts
 from harness.ratios import mean_interval, median_interval
 from harness.servers import Generator, Server
 
@@ -36,25 +36,25 @@ class Chat:
 
     def run(self, server):
         self.generator.run(server, self.lines(CLIENTS, 10_000), "--max-concurrency", CLIENTS)  # touches what is made once
-        cpu = server.cpu_s()
+        cpu = machine.threads_cpu_s(server.process.pid)
         report = self.generator.run(server, self.lines(self.requests, 0), "--max-concurrency", CLIENTS)
         if report["completed"] != self.requests:
             raise SystemExit(f"only {report['completed']} of {self.requests} requests completed")
-        return report["output_throughput"], (server.cpu_s() - cpu) / report["total_output_tokens"] * 1e6
+        return report["output_throughput"], (machine.threads_cpu_s(server.process.pid) - cpu) / report["total_output_tokens"] * 1e6
 
 
 class Asking:
     """Requests per second, and microseconds of processor time a request."""
 
     def __init__(self, options, method, path, body):
-        self.asked, self.requests = (method, path, body), options.requests or (20_000 if body is None else 600)
+        self.asked, self.requests = (method, path, body), options.requests or (5_000 if body is None else 600)
 
     def run(self, server):
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
         self.ask(connection, self.requests // 10)
-        cpu, began = server.cpu_s(), time.monotonic()
+        cpu, began = machine.threads_cpu_s(server.process.pid), time.monotonic()
         self.ask(connection, self.requests)
-        return self.requests / (time.monotonic() - began), (server.cpu_s() - cpu) / self.requests * 1e6
+        return self.requests / (time.monotonic() - began), (machine.threads_cpu_s(server.process.pid) - cpu) / self.requests * 1e6
 
     def ask(self, connection, count):
         method, path, body = self.asked
