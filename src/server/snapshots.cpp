@@ -152,6 +152,7 @@ std::vector<SnapshotEntry> SnapshotShelf::list(const std::string& tenant) const 
   }
   std::sort(names.begin(), names.end());
   std::vector<SnapshotEntry> entries;
+  entries.reserve(names.size());
   for (const std::string& name : names) entries.push_back(entry(path_of(tenant, name), name));
   return entries;
 }
@@ -203,7 +204,7 @@ std::string SnapshotShelf::prepare(const std::string& tenant, const std::string&
                                       std::generic_category().message(errno));
     }
   }
-  const std::string path = path_of(tenant, name);
+  std::string path = path_of(tenant, name);
   if (!replace && is_file(path)) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("there is a snapshot {} already: delete it, or set replace",

@@ -52,12 +52,12 @@ class BodyCharge {
 // A body type for Beast's parser. Unlike its own string_body it allocates for the bytes that came,
 // not for the length that was declared.
 struct ChargedBody {
-  struct value_type {
+  struct value_type {  // NOLINT(readability-identifier-naming): Beast looks for these names
     std::string bytes;
     BodyCharge charge;
   };
 
-  class reader {
+  class reader {  // NOLINT(readability-identifier-naming)
    public:
     template <bool is_request, typename Fields>
     reader(boost::beast::http::header<is_request, Fields>&, value_type& body) : body_(body) {}
