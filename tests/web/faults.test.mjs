@@ -97,7 +97,7 @@ test('a clock that jumps: versions, conversations and the monitor stay whole', a
     for (const n of [-400, 400, 0]) {
       await days(n);
       const seen = await page.locator('.facts').innerText();
-      assert.match(seen, /up [\d.]+ (ms|s)/);
+      assert.match(seen, /up \d+ s/);
       const before = await page.locator('.requests tbody tr').count();
       await fetch(`${server.url}/v1/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"prompt": "x", "max_tokens": 2}' });
       await page.waitForFunction((rows) => document.querySelectorAll('.requests tbody tr').length > rows, before);

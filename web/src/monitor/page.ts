@@ -20,6 +20,15 @@ import { Timeline } from './timeline';
 const kHz = 2;
 const kZoomedHz = 10;
 
+// Of an hour and more nobody counts the seconds.
+function longTime(ms: number): string {
+  const minutes = Math.floor(ms / 60_000);
+  if (minutes < 1) return `${Math.floor(ms / 1000)} s`;
+  if (minutes < 60) return `${minutes} min`;
+  if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  return m.days(Math.floor(minutes / 1440));
+}
+
 export class MonitorPage {
   readonly node: HTMLElement;
   private readonly state = new MonitorState();
@@ -122,8 +131,7 @@ export class MonitorPage {
   }
 
   private async onHello(): Promise<void> {
-    const { server, model, machine } = this.state.hello!;
-    this.facts.textContent = `${model.id} · ${machine.isa} · ${machine.cores} × CPU · ${m.up(duration(server.up_ms))}`;
+    const { server } = this.state.hello!;
     if (server.instance === this.instance) return;
     this.instance = server.instance;
     const history = await callJson<History>('/admin/monitor/history?span=1h', { quiet: true }).catch(() => null);
@@ -193,12 +201,21 @@ export class MonitorPage {
       el('span', { class: 'dim number' }, `${row.run} ${m.running}, ${m.waiting(row.wait)}${row.wait50 === null ? '' : `, ${m.medianWait} ${formatShort(row.wait50)} ms`}`)))));
   }
 
+  private drawFacts(): void {
+    const { hello, now } = this.state;
+    if (!hello) return;
+    const { server, model, machine } = hello;
+    const text = `${model.id} · ${machine.isa} · ${machine.cores} × CPU · ${m.up(longTime(server.up_ms + Math.max(0, now - hello.t_ms)))}`;
+    if (this.facts.textContent !== text) this.facts.textContent = text;
+  }
+
   private draw(force = false): void {
     if (!this.node.isConnected || document.hidden) return;
     if (this.state.own) {
       this.requests.draw();
       return;
     }
+    this.drawFacts();
     this.tiles.draw();
     this.timeline.draw();
     this.throughput.draw();

@@ -2,7 +2,7 @@
 import { call, callJson, plainWords } from '../api';
 import { el, iconButton, toast } from '../dom';
 import { formatNumber, formatShort, t } from '../i18n';
-import { At, Col, type MonitorState, type Row } from './decode';
+import { At, Col, kKinds, type MonitorState, type Row, type Step } from './decode';
 import { dataTable } from './panel';
 import type { Request } from './schema';
 import { m } from './texts';
@@ -182,14 +182,23 @@ export function verdict({ row }: Request, now: number): string {
 
 const kWorthTelling = 0.1; // of the time of the answer
 
+// Prompt rows of others in the steps that read its prompt, as far as these steps are still known.
+function rowsBeside({ spans }: Request, id: number, steps: Step[]): number {
+  const reading = new Set(spans.filter((span) => span[2] !== 1).map((span) => span[4]));
+  return steps.filter((step) => reading.has(step.number)).flatMap((step) => step.spans)
+    .reduce((sum, span) => sum + (span.request !== id && kKinds[span.kind] === 'prefill' ? span.rows : 0), 0);
+}
+
 // What happened to a request, in sentences.
-export function story(request: Request): string[] {
+export function story(request: Request, steps: Step[]): string[] {
   const { row, gaps, wait } = request;
   const [queued, begun, first, last, ended] = row[Col.times];
   const out: string[] = [];
   if (queued !== null && begun !== null) out.push(m.story.queued(duration(begun - queued), wait.ahead ?? 0));
   if (begun !== null && first !== null) {
     out.push(m.story.computed(duration(first - begun), formatNumber(row[Col.prompt] - row[Col.cached]), formatNumber(row[Col.cached])));
+    const beside = rowsBeside(request, row[Col.id], steps);
+    if (beside > row[Col.prompt] - row[Col.cached]) out.push(m.story.beside(formatNumber(beside)));
   }
   if (first !== null && last !== null && row[Col.out] > 1) {
     out.push(m.story.decoded(formatNumber(row[Col.out]), duration(last - first), formatShort((1000 * (row[Col.out] - 1)) / Math.max(0.001, last - first))));
@@ -235,7 +244,7 @@ export async function showRequest(id: number, state: MonitorState): Promise<void
     el('h2', { id: 'request-title' }, m.story.title(id), ' ', el('span', { class: `state ${row[Col.state]}` }, m.states[row[Col.state]])),
     prompt && el('p', { class: 'texts' }, el('bdi', {}, prompt), answer && ' → ', el('bdi', { class: 'dim' }, answer)),
     el('p', { class: 'verdict' }, verdict(request, state.now)),
-    el('ul', { class: 'story' }, ...story(request).map((line) => el('li', {}, line))),
+    el('ul', { class: 'story' }, ...story(request, state.steps).map((line) => el('li', {}, line))),
     strip(parts, from, to, 600, 34, ticks),
     el('div', { class: 'legend' }, ...m.story.phases.map((phase, i) => el('span', { class: `key ${['queue', 'prompt', 'answer'][i]}` }, phase))),
     gapRows.length > 0 && el('h3', {}, m.story.gaps),
