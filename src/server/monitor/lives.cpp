@@ -5,6 +5,7 @@
 #include "server/monitor/lives.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "schedule/block_manager.h"
 #include "server/monitor/excerpt.h"
@@ -54,7 +55,7 @@ double milliseconds(int64_t us) { return static_cast<double>(us) / 1000; }
 
 std::optional<double> exact_quantile(std::vector<float> values, double share) {
   if (values.empty()) return std::nullopt;
-  const auto at = static_cast<size_t>(share * static_cast<double>(values.size() - 1) + 0.5);
+  const auto at = static_cast<size_t>(std::lround(share * static_cast<double>(values.size() - 1)));
   const auto place = values.begin() + static_cast<std::ptrdiff_t>(at);
   std::nth_element(values.begin(), place, values.end());
   return *place;
@@ -323,8 +324,8 @@ int Lives::key_index(const char* label) {
 }
 
 const std::string& Lives::label(int key) const {
-  static const std::string kNone;
-  return key < 0 ? kNone : keys_[static_cast<size_t>(key)].label;
+  static const std::string none;
+  return key < 0 ? none : keys_[static_cast<size_t>(key)].label;
 }
 
 int Lives::key_of_domain(uint64_t domain) const {
