@@ -28,6 +28,9 @@ namespace serval {
 namespace {
 
 constexpr uint64_t kMaxKeyFile = 1024 * 1024;
+constexpr const char* kTextRisk =
+    "whoever may open the monitor reads how the prompts and answers of all users begin; start "
+    "without --monitor-text unless they know and agree";
 constexpr size_t kLogLines = 8192;  // waiting to be written; then the oldest are lost, not time
 
 // The checkers of these builds trace their own process, which the sandbox forbids.
@@ -50,7 +53,7 @@ struct ServeOptions {
   std::vector<std::string> aliases, hosts, origins;
   std::string keys_file, admin_keys_file, api_key;
   bool no_auth = false, no_log = false, no_sandbox = !kSandboxByDefault, share_prefix_cache = false,
-       no_limits = false;
+       no_limits = false, monitor_text = false;
   ShelfConfig snapshots;
   int key_requests = ServiceConfig().key_requests;
   int max_queue = 128, io_threads = 1, max_itl_ms = EngineConfig().max_itl_ms;
@@ -159,6 +162,7 @@ ServerConfig server_config(const ServeOptions& options, ServiceConfig service) {
   config.service.timeout_ms = milliseconds(options.request_time).count();
   config.service.read_bandwidth = options.read_bandwidth * 1e9;
   config.service.max_itl_ms = options.max_itl_ms;
+  config.service.monitor_text = options.monitor_text;
   config.service.kv_disk = !options.engine.kv_cache_dir.empty();
   config.service.kv_disk_bytes = options.engine.kv_cache_bytes;
   if (!options.no_log) config.access_log = access_log();
@@ -233,6 +237,7 @@ void announce(const ServeOptions& options, const Engine& engine, const Server& s
   notice(fmt::format("{} ready in {:.1f} s: context {}, KV pool {} tokens, {} threads, {}", model,
                      info.load_ms / 1000, info.context, engine.stats().kv_tokens_total,
                      info.threads, info.kernels));
+  if (options.monitor_text) notice(std::string("--monitor-text: ") + kTextRisk);
   if (!options.unix_path.empty()) notice("listening on " + options.unix_path);
   if (options.host.empty()) return;
   const bool v6 = options.host.find(':') != std::string::npos;
@@ -264,6 +269,7 @@ std::vector<Finding> findings_at_start(const ServeOptions& options, const Measur
                  limits.gmacs_per_second > 0 ? "" : kMeasure});
   out.push_back({"sandbox", options.no_sandbox ? "off" : "on",
                  options.no_sandbox ? "this process keeps all rights of its user" : ""});
+  if (options.monitor_text) out.push_back({"monitor text", "shown", kTextRisk});
   return out;
 }
 
@@ -401,6 +407,9 @@ Action define_serve(CLI::App& app) {
   app.add_flag("--share-prefix-cache", o->share_prefix_cache,
                "let keys use each other's cached prompts; the time to a first token then tells "
                "whether somebody asked the same");
+  app.add_flag("--monitor-text", o->monitor_text,
+               "show admins the first 80 characters of each prompt and answer in the monitor; "
+               "without it, nobody's text is shown");
   app.add_flag("--no-access-log", o->no_log, "no line per request on standard error");
   app.add_option("--snapshot-dir", o->snapshots.folder,
                  "folder of named KV snapshots (default: snapshots beside the models)");

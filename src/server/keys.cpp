@@ -7,11 +7,15 @@
 #include <openssl/sha.h>
 
 #include "serval/error.h"
+#include "serval/watch.h"
 
 namespace serval {
 namespace {
 
 constexpr size_t kShortestKey = 16;
+// Of a name: as much as the engine's events carry. Cut there, two owners could become one, and see
+// each other's requests.
+constexpr size_t kLongestName = std::tuple_size_v<decltype(LifeEvent::tenant)> - 1;
 constexpr std::string_view kDigestPrefix = "sha256:";
 
 KeyDigest digest_of(std::string_view key) {
@@ -68,7 +72,9 @@ void KeyRing::add_lines(std::string_view text, const std::string& source, KeyCla
     const std::string_view name = next_word(line);
     const std::string_view class_name = next_word(line);
     ApiKey entry;
-    entry.name = name.empty() ? fmt::format("key{}", keys_.size() + 1) : std::string(name);
+    // Not the same word in both files, or two owners would be one.
+    const char* word = unnamed == KeyClass::kAdmin ? "admin" : "key";
+    entry.name = name.empty() ? fmt::format("{}{}", word, keys_.size() + 1) : std::string(name);
     entry.key_class = unnamed;
     if (class_name == "admin") {
       entry.key_class = KeyClass::kAdmin;
@@ -80,6 +86,9 @@ void KeyRing::add_lines(std::string_view text, const std::string& source, KeyCla
       fail("the class of a key is use, metrics or admin");
     }
     if (!next_word(line).empty()) fail("write KEY [NAME [CLASS]]");
+    if (name.size() > kLongestName) {
+      fail(fmt::format("the name of a key has at most {} bytes", kLongestName));
+    }
     if (key.starts_with(kDigestPrefix)) {
       if (!parse_digest(key.substr(kDigestPrefix.size()), entry.digest)) {
         fail("sha256: must be followed by 64 hexadecimal digits");
@@ -107,6 +116,7 @@ bool allows(KeyClass key_class, Access access) {
     case Access::kOpen:
       return true;
     case Access::kUse:
+    case Access::kOwn:
       return key_class != KeyClass::kMetrics;
     case Access::kMetrics:
       return key_class != KeyClass::kUse;

@@ -13,6 +13,7 @@ namespace serval {
 enum class Access : uint8_t {
   kOpen,     // no key
   kUse,      // any key
+  kOwn,      // a key of class use or admin, for what is its owner's; without keys, as kAdmin
   kMetrics,  // a key of class metrics or admin
   kAdmin,    // a key of class admin
 };
@@ -31,7 +32,7 @@ class KeyRing {
  public:
   // One key a line: `KEY [NAME [use|metrics|admin]]`; KEY may be `sha256:` and 64 hexadecimal
   // digits; `#` begins a comment. Throws Error(kInvalidArgument) naming `source` and the line.
-  // `unnamed`: the class of a key whose line does not say.
+  // `unnamed`: the class of a key whose line does not say. Keys of one name are one owner's.
   void add_lines(std::string_view text, const std::string& source,
                  KeyClass unnamed = KeyClass::kUse);
   // A key that may do everything.

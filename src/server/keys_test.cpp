@@ -27,8 +27,9 @@ TEST(KeyRing, ReadsNamesClassesCommentsAndDigests) {
 }
 
 TEST(KeyRing, NamesTheLineOfAMistake) {
-  for (const char* text : {"\nshort", "\n0123456789abcdef name wizard", "\nsha256:12",
-                           "\n0123456789abcdef a use more"}) {
+  for (const char* text :
+       {"\nshort", "\n0123456789abcdef name wizard", "\nsha256:12", "\n0123456789abcdef a use more",
+        "\n0123456789abcdef a-name-of-more-than-thirty-one-bytes"}) {
     KeyRing ring;
     try {
       ring.add_lines(text, "file");

@@ -26,6 +26,8 @@ constexpr Route kRoutes[] = {
     {"GET", "/models", Access::kUse, Lane::kInline, list_models},
     {"GET", "/v1/models/*", Access::kUse, Lane::kInline, show_model},
     {"GET", "/models/*", Access::kUse, Lane::kInline, show_model},
+    {"GET", "/v1/requests", Access::kOwn, Lane::kWorker, own_requests},
+    {"GET", "/v1/requests/*", Access::kOwn, Lane::kWorker, own_request},
     {"GET", "/v1/kv/snapshots", Access::kUse, Lane::kWorker, list_snapshots},
     {"POST", "/v1/kv/snapshots", Access::kUse, Lane::kWorker, create_snapshot},
     {"GET", "/v1/kv/snapshots/*", Access::kUse, Lane::kWorker, read_snapshot},

@@ -13,6 +13,8 @@
 namespace serval {
 namespace {
 
+constexpr size_t kTextShown = 80;  // characters
+
 std::string fresh_instance() {
   std::random_device random;
   return fmt::format("{:08x}{:08x}", random(), random());
@@ -29,6 +31,7 @@ MonitorIdentity monitor_identity(const ServiceConfig& config) {
   identity.itl_ms = config.max_itl_ms;
   identity.disk = config.kv_disk;
   identity.disk_bytes = config.kv_disk_bytes;
+  identity.text = config.monitor_text ? kTextShown : 0;
   return identity;
 }
 

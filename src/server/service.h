@@ -36,6 +36,7 @@ struct ServiceConfig {
   int max_itl_ms = 0;            // what the engine was told
   bool kv_disk = false;          // cached KV is also on disk
   int64_t kv_disk_bytes = 0;     // most that it may take there
+  bool monitor_text = false;     // the monitor shows how prompts and answers begin
   std::vector<Finding> machine;  // what was found of it at start
   int64_t timeout_ms = 0;        // a request ends with what is there after so long; 0: never
 };

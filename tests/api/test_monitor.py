@@ -46,7 +46,8 @@ class Stream:
         if not event:
             return self.next() if line else None
         data = check(event["event"], json.loads(event["data"]))
-        check("event", {"event": event["event"], "data": data})
+        if event["event"] != "texts":  # no recording holds them
+            check("event", {"event": event["event"], "data": data})
         self.seen.append((event["event"], data))
         return self.seen[-1]
 

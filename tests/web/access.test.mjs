@@ -1,7 +1,9 @@
 // axe-core on every state of both pages, and a run with the keyboard alone.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { answered, openChat, send, startBrowser, startServer, watch } from './harness.mjs';
 
@@ -82,6 +84,38 @@ for (const colorScheme of ['light', 'dark']) {
     await context.close();
   });
 }
+
+test('axe finds nothing: one’s own requests, and texts', async () => {
+  const file = join(mkdtempSync(join(tmpdir(), 'serval-keys-')), 'keys');
+  writeFileSync(file, 'alices-key-0123456789 alice\nadmin-key-0123456789 root admin\n');
+  const other = await startServer(['--keys', file, '--monitor-text', '--no-machine-limits']);
+  try {
+    const context = await quiet({});
+    await fetch(`${other.url}/v1/completions`, {
+      method: 'POST', headers: { 'content-type': 'application/json', authorization: 'Bearer alices-key-0123456789' },
+      body: JSON.stringify({ prompt: 'One two three', max_tokens: 5 }),
+    });
+    const page = await context.newPage();
+    await page.goto(`${other.url}/monitor`);
+    for (const [key, name] of [['alices-key-0123456789', 'own'], ['admin-key-0123456789', 'texts']]) {
+      if (name === 'texts') await page.click('#other-key');
+      await page.waitForSelector('dialog #key-input');
+      assert.deepEqual(await violations(page), [], `key for ${name}`);
+      await page.fill('#key-input', key);
+      await page.keyboard.press('Enter');
+      await page.waitForSelector(name === 'own' ? '#other-key' : '.requests .text bdi:not(:empty)');
+      await page.waitForSelector('.requests tbody tr');
+      assert.deepEqual(await violations(page), [], name);
+      await page.locator('.requests [data-act="open"]').first().click();
+      await page.waitForSelector('dialog .story');
+      assert.deepEqual(await violations(page), [], `story of ${name}`);
+      await page.keyboard.press('Escape');
+    }
+    await context.close();
+  } finally {
+    await other.stop();
+  }
+});
 
 test('the keyboard alone: send, stop, edit, branch, search, monitor, back', async () => {
   const context = await browser.newContext({ locale: 'en-US' });

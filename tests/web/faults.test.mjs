@@ -41,19 +41,71 @@ test('a server with keys asks for one, and again for a wrong one', async () => {
   }
 });
 
-test('a server that dies in the middle: the answer so far stays, plain words, and no message is lost', async () => {
+test('a server that dies in the middle: the answer so far stays, plain words, nothing typed is lost, and it goes on when the server is back', async () => {
   const server = await startServer();
   const page = await openChat(context, server.url);
   await limit(page, 3000);
   await send(page, 'Write a long story.');
   await page.waitForFunction(() => (document.querySelector('.message.assistant .markdown')?.textContent.length ?? 0) > 60);
+  await page.fill('#message-box', 'Are you');
   await server.stop();
   const answer = await answered(page, 5000);
   assert.match(await answer.locator('.note').innerText(), /connection to the server was lost/);
   assert.ok((await answer.locator('.markdown').innerText()).length > 20);
+  assert.equal(await page.inputValue('#message-box'), 'Are you');
   await send(page, 'Are you there?');
   await page.locator('.message.assistant .note').last().filter({ hasText: /does not answer/ }).waitFor({ timeout: 20_000 });
   assert.deepEqual(await page.locator('.own').allTextContents(), ['Write a long story.', 'Are you there?']);
+  const again = await startServer([], { port: new URL(server.url).port });
+  try {
+    await limit(page, 8);
+    await send(page, 'And now?');
+    const last = await answered(page);
+    assert.ok((await last.locator('.markdown').innerText()).length > 0);
+    assert.equal(await page.locator('.own').count(), 3);
+  } finally {
+    await again.stop();
+  }
+});
+
+test('a clock that jumps: versions, conversations and the monitor stay whole', async () => {
+  const server = await startServer();
+  const days = async (n) => page.evaluate((ms) => {
+    const { now } = window.realDate ??= { now: Date.now };
+    Date.now = () => now.call(Date) + ms;
+  }, n * 86_400_000);
+  const page = await openChat(context, server.url);
+  try {
+    await limit(page, 6);
+    await send(page, 'First');
+    await answered(page);
+    await days(-400);
+    await page.getByRole('button', { name: 'Answer again' }).click();
+    await page.waitForSelector('.branches');
+    await answered(page);
+    await days(400);
+    await send(page, 'Second');
+    const answer = await answered(page);
+    assert.doesNotMatch(await answer.locator('.stats').innerText(), /-\d|NaN/);
+    await page.keyboard.press('Escape');
+    await page.reload();
+    await page.waitForSelector('.branches');
+    assert.deepEqual(await page.locator('.own').allTextContents(), ['First', 'Second'], 'the path that was shown');
+    assert.match(await page.locator('.branches').innerText(), /[12]\/2/);
+    await page.goto(`${server.url}/monitor`);
+    await page.waitForSelector('.status.live');
+    for (const n of [-400, 400, 0]) {
+      await days(n);
+      const seen = await page.locator('.facts').innerText();
+      assert.match(seen, /up \d+ s/);
+      const before = await page.locator('.requests tbody tr').count();
+      await fetch(`${server.url}/v1/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"prompt": "x", "max_tokens": 2}' });
+      await page.waitForFunction((rows) => document.querySelectorAll('.requests tbody tr').length > rows, before);
+      assert.doesNotMatch(await page.locator('.monitor').innerText(), /NaN|-\d+ (ms|s)\b.*in the queue/);
+    }
+  } finally {
+    await server.stop();
+  }
 });
 
 // The browser's own quota is only looked at now and then; what it then does is done here at will: the transaction aborts.

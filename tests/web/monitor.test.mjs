@@ -116,7 +116,7 @@ test('a server that dies is said so, and found again', async () => {
   const again = await startServer([], { port });
   try {
     await page.waitForSelector('.status.live', { timeout: 20_000 });
-    assert.equal(await page.locator('.banner').innerText(), '');
+    assert.equal(await page.locator('.banner[role="alert"]').innerText(), '');
   } finally {
     await again.stop();
   }

@@ -62,8 +62,7 @@ try {
   await monitor.evaluate(() => document.querySelector('.monitor').scrollBy(0, -70));
   await monitor.waitForTimeout(600);
   await picture(monitor, 'plan.png');
-  await monitor.selectOption('#request-sort', 'total');
-  await monitor.locator('.requests [data-act="open"]').first().click();
+  await monitor.click('[data-act="why"]');
   await monitor.waitForSelector('dialog .story');
   await monitor.setViewportSize({ width: 1200, height: 860 });
   await picture(monitor, 'request.png');

@@ -232,9 +232,13 @@ test('7 waterfall: a request’s story is what the trace has of it', async () =>
   assert.ok(story.includes(`Waited ${duration(begun - queued)} in the queue`), story);
   assert.ok(story.includes(`The prompt took ${duration(first - begun)}: ${whole(rows('prefill'))} tokens computed, ${whole(row[4])} found in the cache.`), story);
   assert.ok(story.includes(`${whole(row[6])} tokens in ${duration(last - first)}, ${short((1000 * (row[6] - 1)) / (last - first))} a second.`), story);
+  // Beside whom its prompt was read, where others' rows were more than its own.
+  const reading = new Set(mine.filter((e) => !e.name.startsWith('decode')).map((e) => e.ts));
+  const beside = trace.filter((e) => e.ph === 'X' && e.tid !== 0 && e.tid !== id && e.name.startsWith('prefill') && reading.has(e.ts)).reduce((sum, e) => sum + e.args.rows, 0);
+  assert.equal(/In the same steps ([\d,]+) prompt rows/.exec(story)?.[1], beside > row[3] - row[4] ? whole(beside) : undefined);
   const begin = Math.min(...mine.map((e) => e.ts)) - epoch;
   assert.ok(Math.abs(begin / 1000 - begun) < 1, `${begin} ${begun}`);
-  if (row[10] > 0) assert.ok(story.includes(`taken ${row[10]} time`), story);
+  if (row[10] > 0) assert.ok(story.includes(row[10] === 1 ? 'taken once' : `taken ${row[10]} times`), story);
   await page.keyboard.press('Escape');
   const took = snapshot.reqs.rows.filter((r) => r[7] !== null);
   assert.equal(took.length, metric('vllm:time_to_first_token_seconds_count'));

@@ -22,11 +22,15 @@ async function errorOf(response: Response): Promise<ApiError> {
   }
 }
 
+// The key is known, but not one for this.
+export const lacksRights = (error: unknown) => error instanceof ApiError && error.status === 403 && error.code === 'insufficient_permissions';
+
 interface CallOptions {
   body?: unknown;
   method?: string;
   signal?: AbortSignal;
   quiet?: boolean; // ask nobody for a key: the caller can do without the answer
+  keepKey?: boolean; // ask for no better key than the one there is: the caller can do with less
 }
 
 // Answers 2xx only; asks for a key when the server wants one, and tries again.
@@ -50,7 +54,7 @@ export async function call(path: string, options: CallOptions = {}): Promise<Res
     }
     if (response.ok) return response;
     const error = await errorOf(response);
-    const wantsKey = response.status === 401 || (response.status === 403 && error.code === 'insufficient_permissions');
+    const wantsKey = response.status === 401 || (lacksRights(error) && !(options.keepKey && key));
     if (!wantsKey || options.quiet) throw error;
     // Another call may have stored one meanwhile.
     if (storedKey() === key && !(await askForKey(response.status === 403 ? 'admin' : key ? 'wrong' : 'none'))) throw error;

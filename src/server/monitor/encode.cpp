@@ -97,6 +97,7 @@ std::string hello_json(const MonitorIdentity& identity, const ModelInfo& model,
   line.add(R"(,"kv":{{"blocks":{},"block_tokens":{},"block_bytes":{},"tiers":["memory"{}]}})",
            blocks, kBlockTokens, blocks > 0 ? model.kv_bytes / static_cast<uint64_t>(blocks) : 0,
            identity.disk ? R"(,"disk")" : "");
+  if (identity.text > 0) line.add(R"(,"text":{})", identity.text);
   line.add(R"(,"target":{{"itl_ms":{}}},"hz":{},"power":)", identity.itl_ms, hz);
   return line.text(identity.power).add("}}").take();
 }
@@ -205,9 +206,12 @@ std::string kvmap_json(const Survey& survey, int64_t epoch_us) {
 
 namespace {
 
-void add_life(Line& line, const Life& l, int64_t epoch_us) {
-  line.add(R"([{},{},"{}",{},{},{},{},)", l.id, l.key, to_string(l.stage), l.prompt, l.cached,
-           l.done, l.generated);
+// An owner sees its requests counted by its own, and one key: the other numbers tell how many
+// requests and keys there are besides.
+void add_life(Line& line, const Life& l, Audience audience, int64_t epoch_us) {
+  const bool own = audience == Audience::kOwner;
+  line.add(R"([{},{},"{}",{},{},{},{},)", own ? l.number : l.id, own ? 0 : l.key,
+           to_string(l.stage), l.prompt, l.cached, l.done, l.generated);
   line.ms(l.first_us < 0 || l.queued_us < 0 ? -1 : l.first_us - l.queued_us).add(",");
   line.number(l.gaps.quantile(0.99)).add(",null,{},[", l.evictions);
   line.time(l.queued_us, epoch_us).add(",").time(l.began_us, epoch_us).add(",");
@@ -219,7 +223,29 @@ void add_life(Line& line, const Life& l, int64_t epoch_us) {
 
 std::string reqs_json(std::span<const Life* const> lives, int64_t epoch_us) {
   Line line;
-  line.add("{{").list("rows", lives, [&](const Life* l) { add_life(line, *l, epoch_us); });
+  line.add("{{").list("rows", lives,
+                      [&](const Life* l) { add_life(line, *l, Audience::kAdmin, epoch_us); });
+  return line.add("}}").take();
+}
+
+std::string texts_json(std::span<const Life* const> lives, uint64_t serial) {
+  std::vector<const Life*> changed;
+  for (const Life* l : lives) {
+    if (l->text_changed > serial) changed.push_back(l);
+  }
+  if (changed.empty()) return {};
+  Line line;
+  line.add("{{").list("rows", changed, [&](const Life* l) {
+    line.add("[{},", l->id).text(l->prompt_text).add(",").text(l->answer_text).add("]");
+  });
+  return line.add("}}").take();
+}
+
+std::string own_json(std::span<const Life* const> lives, const std::string& label, int64_t now_us,
+                     int64_t epoch_us) {
+  Line line;
+  line.add(R"({{"t_ms":)").time(now_us, epoch_us).add(R"(,"label":)").text(label).add(",");
+  line.list("rows", lives, [&](const Life* l) { add_life(line, *l, Audience::kOwner, epoch_us); });
   return line.add("}}").take();
 }
 
@@ -315,28 +341,33 @@ std::string prefixes_json(const Survey& survey, const Lives& lives, uint64_t blo
   return line.add("]}}").take();
 }
 
-std::string request_json(const Life& l, const std::string& label, double late_ms,
-                         int64_t epoch_us) {
+std::string request_json(const Life& l, const RequestView& view, int64_t epoch_us) {
   constexpr const char* kCauses[] = {"step", "paused", "preempted"};
   std::vector<Gap> gaps = l.longest;
   std::sort(gaps.begin(), gaps.end(),
             [](const Gap& a, const Gap& b) { return a.end_us < b.end_us; });
   Line line;
+  const auto of_others = [&](auto number) {
+    return view.audience == Audience::kAdmin ? fmt::to_string(number) : "null";
+  };
   line.add(R"({{"row":)");
-  add_life(line, l, epoch_us);
-  line.add(R"(,"label":)").text(label).add(",");
+  add_life(line, l, view.audience, epoch_us);
+  line.add(R"(,"label":)").text(view.label).add(",");
   line.list("spans", l.spans, [&](const WorkSpan& s) {
     line.add("[").time(s.begin_us, epoch_us).add(",").ms(s.end_us - s.begin_us);
-    line.add(",{},{},{}]", static_cast<int>(s.kind), s.rows, s.step);
+    line.add(",{},{},{}]", static_cast<int>(s.kind), s.rows, of_others(s.step));
   });
   line.add(",").list("gaps", gaps, [&](const Gap& g) {
     line.add("[").time(g.end_us, epoch_us).add(",").ms(g.length_us);
-    line.add(R"(,"{}",{}])", kCauses[static_cast<size_t>(g.cause)], g.others_rows);
+    line.add(R"(,"{}",{}])", kCauses[static_cast<size_t>(g.cause)], of_others(g.others_rows));
   });
-  line.add(R"(,"late_ms":{},"late":{})", late_ms, l.late);
-  line.add(R"(,"wait":{{"ahead":{},"evictions":{}}},"complete":{}}})", l.ahead, l.evictions,
-           !l.spans_cut);
-  return line.take();
+  line.add(R"(,"late_ms":{},"late":{})", view.late_ms, l.late);
+  line.add(R"(,"wait":{{"ahead":{},"evictions":{}}},"complete":{})", of_others(l.ahead),
+           l.evictions, !l.spans_cut);
+  if (view.text) {
+    line.add(R"(,"text":[)").text(l.prompt_text).add(",").text(l.answer_text).add("]");
+  }
+  return line.add("}}").take();
 }
 
 }  // namespace serval

@@ -27,6 +27,7 @@ struct MonitorIdentity {
   std::string power;             // whether watts are known
   bool disk = false;             // KV has a second tier there
   int64_t disk_bytes = 0;        // most that it may take
+  size_t text = 0;               // characters of each prompt and answer that are shown
 };
 
 struct Frame {
@@ -52,8 +53,22 @@ std::string keys_json(std::span<const KeyStats> keys, const Survey& survey);
 std::string history_json(std::span<const HistoryPoint> points, bool tens, int64_t epoch_us);
 std::string prefixes_json(const Survey& survey, const Lives& lives, uint64_t block_bytes,
                           int64_t epoch_us);
-std::string request_json(const Life& life, const std::string& label, double late_ms,
-                         int64_t epoch_us);
+// Beginnings of prompts and answers that changed after `serial`; empty: none did.
+std::string texts_json(std::span<const Life* const> lives, uint64_t serial);
+
+// For whom a request is described. An owner who is no admin learns nothing of others: no number
+// that counts their requests, steps or rows.
+enum class Audience : uint8_t { kAdmin, kOwner };
+struct RequestView {
+  const std::string& label;  // of its key
+  double late_ms = 0;
+  Audience audience = Audience::kAdmin;
+  bool text = false;  // with the beginnings of prompt and answer
+};
+std::string request_json(const Life& life, const RequestView& view, int64_t epoch_us);
+// All of one owner's.
+std::string own_json(std::span<const Life* const> lives, const std::string& label, int64_t now_us,
+                     int64_t epoch_us);
 
 std::array<int64_t, kBlockStates> count_states(const Survey& survey);
 

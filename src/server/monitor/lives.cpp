@@ -5,8 +5,10 @@
 #include "server/monitor/lives.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "schedule/block_manager.h"
+#include "server/monitor/excerpt.h"
 
 namespace serval {
 namespace {
@@ -53,7 +55,7 @@ double milliseconds(int64_t us) { return static_cast<double>(us) / 1000; }
 
 std::optional<double> exact_quantile(std::vector<float> values, double share) {
   if (values.empty()) return std::nullopt;
-  const auto at = static_cast<size_t>(share * static_cast<double>(values.size() - 1) + 0.5);
+  const auto at = static_cast<size_t>(std::lround(share * static_cast<double>(values.size() - 1)));
   const auto place = values.begin() + static_cast<std::ptrdiff_t>(at);
   std::nth_element(values.begin(), place, values.end());
   return *place;
@@ -76,7 +78,10 @@ void Lives::add(const LifeEvent& event) {
   Life* const found = life(event.request, beginning);
   if (found == nullptr || ended(found->stage)) return;
   Life& l = *found;
-  if (l.key < 0) l.key = key_index(event.tenant.data());
+  if (l.key < 0) {
+    l.key = key_index(event.tenant.data());
+    if (l.key >= 0) l.number = ++keys_[static_cast<size_t>(l.key)].requests;
+  }
   l.prompt = event.prompt_tokens;
   l.seen_us = event.at_us;
   touch(l);
@@ -140,9 +145,14 @@ void Lives::end(Life& l, Stage stage, int64_t at_us) {
   l.ended_us = at_us;
   ended_.push_back(l.id);
   while (ended_.size() > kEnded) {
-    lives_.erase(ended_.front());
+    forget(ended_.front());
     ended_.pop_front();
   }
+}
+
+void Lives::forget(RequestId id) {
+  lives_.erase(id);
+  forgotten_ = std::max(forgotten_, id);
 }
 
 // ---- Steps
@@ -224,6 +234,24 @@ void Lives::token(Life& l, int64_t at_us) {
   l.was_paused = l.was_preempted = false;
 }
 
+// ---- Texts
+
+// An id up to those forgotten is no new one: it would never end.
+void Lives::note_prompt(RequestId id, std::string text) {
+  Life* const l = life(id, id > forgotten_);
+  if (l == nullptr) return;
+  l->prompt_text = std::move(text);
+  l->text_changed = ++serial_;
+}
+
+bool Lives::note_answer(RequestId id, std::string_view text, size_t most) {
+  Life* const l = life(id, id > forgotten_);
+  if (l == nullptr) return false;
+  const bool more = extend_excerpt(l->answer_text, text, most);
+  l->text_changed = ++serial_;
+  return more;
+}
+
 // ---- Surveys
 
 void Lives::add(const Survey& survey) {
@@ -247,7 +275,7 @@ Life* Lives::life(RequestId id, bool create) {
   if (known != lives_.end() || !create) return known == lives_.end() ? nullptr : &known->second;
   while (lives_.size() >= kAlive) {
     std::erase(ended_, lives_.begin()->first);
-    lives_.erase(lives_.begin());
+    forget(lives_.begin()->first);
   }
   Life& fresh = lives_[id];
   fresh.id = id;
@@ -257,6 +285,23 @@ Life* Lives::life(RequestId id, bool create) {
 const Life* Lives::find(RequestId id) const {
   const auto found = lives_.find(id);
   return found == lives_.end() ? nullptr : &found->second;
+}
+
+std::vector<const Life*> Lives::of(const std::string& label) const {
+  std::vector<const Life*> out;
+  const auto key = key_index_.find(label);
+  if (key == key_index_.end()) return out;
+  for (const auto& [id, l] : lives_) {
+    if (l.key == key->second) out.push_back(&l);
+  }
+  return out;
+}
+
+const Life* Lives::find(const std::string& label, uint64_t number) const {
+  for (const Life* l : of(label)) {
+    if (l->number == number) return l;
+  }
+  return nullptr;
 }
 
 std::vector<const Life*> Lives::changed_after(uint64_t serial) const {
@@ -279,8 +324,8 @@ int Lives::key_index(const char* label) {
 }
 
 const std::string& Lives::label(int key) const {
-  static const std::string kNone;
-  return key < 0 ? kNone : keys_[static_cast<size_t>(key)].label;
+  static const std::string none;
+  return key < 0 ? none : keys_[static_cast<size_t>(key)].label;
 }
 
 int Lives::key_of_domain(uint64_t domain) const {

@@ -54,6 +54,7 @@ struct Life {
 
   RequestId id = 0;
   int key = -1;
+  uint64_t number = 0;  // among the requests of its key, from 1
   Stage stage = Stage::kWaiting;
   int prompt = 0, cached = 0, done = 0, generated = 0, evictions = 0;
   int64_t queued_us = -1, began_us = -1, first_us = -1, last_us = -1, ended_us = -1;
@@ -64,6 +65,10 @@ struct Life {
   bool spans_cut = false;    // earlier ones were dropped
   std::vector<Gap> longest;  // unordered
   uint64_t changed = 0;      // serial of the last change
+
+  // Beginnings, where the operator wants them shown; else empty.
+  std::string prompt_text, answer_text;
+  uint64_t text_changed = 0;  // serial
 
   int64_t seen_us = 0;  // of the last event or step
   // Since its last token.
@@ -89,7 +94,7 @@ class Lives {
  public:
   static constexpr size_t kEnded = 256;
   static constexpr size_t kAlive = 32'768;
-  static constexpr size_t kKeys = 4'096;
+  static constexpr size_t kKeys = 4'096;  // requests of further ones belong to none
 
   explicit Lives(int64_t late_us) : late_us_(late_us) {}
 
@@ -99,10 +104,19 @@ class Lives {
   int add(const StepRecord& step);
   void add(const Survey& survey);
 
+  // The beginning of its prompt, of a request that was just submitted: its events may come later.
+  void note_prompt(RequestId id, std::string text);
+  // More of its answer, of which `most` characters are kept. False: no more is wanted.
+  bool note_answer(RequestId id, std::string_view text, size_t most);
+
   const Life* find(RequestId id) const;
   // Those that changed after `serial`, in order of id.
   std::vector<const Life*> changed_after(uint64_t serial) const;
   uint64_t serial() const { return serial_; }
+
+  // Those of one owner, in order of id, by the name of its key; never anybody else's.
+  std::vector<const Life*> of(const std::string& label) const;
+  const Life* find(const std::string& label, uint64_t number) const;
 
   std::vector<KeyStats> keys(int64_t now_us);
   const std::string& label(int key) const;
@@ -122,11 +136,13 @@ class Lives {
   struct Key {
     std::string label;
     LastMinute<int64_t> rows;
+    uint64_t requests = 0;     // so far
     std::vector<float> waits;  // ms, a ring
     size_t next_wait = 0;
   };
 
   Life* life(RequestId id, bool create);
+  void forget(RequestId id);
   int key_index(const char* label);
   void touch(Life& life) { life.changed = ++serial_; }
   void begin(Life& life, const LifeEvent& event);
@@ -145,6 +161,7 @@ class Lives {
   LastMinute<LargeTimeCounts> ttft_, itl_;
   Latencies recent_;
   uint64_t serial_ = 0;
+  RequestId forgotten_ = 0;  // the newest of those
   int64_t prompt_rows_ = 0;  // of all steps
   int64_t begun_ = 0;        // requests
 };

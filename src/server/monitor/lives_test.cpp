@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "server/monitor/encode.h"
+#include "server/monitor/excerpt.h"
 #include "server/monitor/history.h"
 #include "server/monitor/rates.h"
 
@@ -152,9 +153,72 @@ TEST(Lives, SurvivesAClockThatJumps) {
     for (const auto& quantile : lives.itl(at)) EXPECT_TRUE(!quantile || *quantile >= 0);
     EXPECT_LE(lives.keys(at).at(0).share, 1);
     for (const Life* l : lives.changed_after(0)) {
-      EXPECT_EQ(request_json(*l, "", 1, at).find("-,"), std::string::npos);
+      EXPECT_EQ(request_json(*l, {"", 1}, at).find("-,"), std::string::npos);
     }
   }
+}
+
+TEST(Lives, TellsAnOwnerOnlyOfItsOwn) {
+  Lives lives(1000);
+  for (const auto& [id, owner] : {std::pair(3, "bob"), {5, "alice"}, {6, "bob"}, {9, "alice"}}) {
+    lives.add(event(LifeKind::kQueued, static_cast<RequestId>(id), 10 * id, owner));
+  }
+  const auto ids = [&](const char* owner) {
+    std::vector<RequestId> out;
+    for (const Life* l : lives.of(owner)) out.push_back(l->id);
+    return out;
+  };
+  EXPECT_EQ(ids("alice"), (std::vector<RequestId>{5, 9}));
+  EXPECT_EQ(ids("bob"), (std::vector<RequestId>{3, 6}));
+  EXPECT_TRUE(ids("").empty());
+  EXPECT_TRUE(ids("ali").empty());
+  EXPECT_EQ(lives.find("alice", 2)->id, 9U);
+  EXPECT_EQ(lives.find("alice", 3), nullptr);
+  EXPECT_EQ(lives.find("alice", 0), nullptr);
+  // The same to the byte, whatever others do meanwhile.
+  const auto told = [&] {
+    return own_json(lives.of("alice"), "alice", 500, 0) +
+           request_json(*lives.find("alice", 2), {"alice", 1, Audience::kOwner}, 0);
+  };
+  const std::string before = told();
+  for (RequestId id = 20; id < 60; ++id) {
+    lives.add(event(LifeKind::kQueued, id, 400, "bob"));
+    lives.add(event(LifeKind::kBegan, id, 410, "bob"));
+    lives.add(step(id, 420, 430, {{id, 40, 0, SpanKind::kPrefill}}));
+  }
+  EXPECT_EQ(told(), before);
+}
+
+TEST(Lives, ForgetsTextsWithTheirRequest) {
+  Lives lives(1000);
+  lives.note_prompt(1, "early");  // before its first event
+  begin(lives, 1, 100);
+  EXPECT_TRUE(lives.note_answer(1, "one ", 8));
+  EXPECT_FALSE(lives.note_answer(1, "two three", 8));
+  EXPECT_EQ(lives.find(1)->prompt_text, "early");
+  EXPECT_EQ(lives.find(1)->answer_text, "one two ");
+  for (RequestId id = 1; id <= Lives::kEnded + 1; ++id) {
+    begin(lives, id, 1000);
+    lives.add(event(LifeKind::kEnded, id, 2000));
+  }
+  EXPECT_EQ(lives.find(1), nullptr);
+  lives.note_prompt(1, "late");
+  EXPECT_FALSE(lives.note_answer(1, "late", 8));
+  EXPECT_EQ(lives.find(1), nullptr) << "it would never end";
+}
+
+TEST(Excerpt, IsOneLineOfWholeCharacters) {
+  const auto excerpt = [](std::string_view text, size_t most) {
+    std::string out;
+    extend_excerpt(out, text, most);
+    return out;
+  };
+  EXPECT_EQ(excerpt(" \n a\tb\r\n\x1b[1mc\x7f", 80), "a b [1mc ");
+  EXPECT_EQ(excerpt("\u00e9\u00e9\u00e9", 2), "\u00e9\u00e9");
+  EXPECT_EQ(excerpt("a\xff\xe2\x82z", 80), "a\ufffd\ufffdz");
+  EXPECT_EQ(excerpt("x\u202ey\u2066z\u200f\u061c\ufeff\u0085w", 80), "x y z w");
+  EXPECT_EQ(excerpt("\U0001f600\U0001f600", 1), "\U0001f600");
+  EXPECT_EQ(excerpt("abc", 0), "");
 }
 
 TEST(TimeCounts, AreWithinTheirBuckets) {

@@ -17,6 +17,7 @@
 
 #include "backend/forward_batch.h"
 #include "base/monotonic.h"
+#include "server/monitor/excerpt.h"
 #include "server/monitor/tabs.h"
 
 namespace serval {
@@ -31,6 +32,14 @@ constexpr auto kSurveyPatience = std::chrono::milliseconds(1000);
 constexpr int kNiceness = 10;
 constexpr int64_t kLateUs = 50'000;  // until then, steps of a second that has passed may come in
 
+// Of a conversation what was said last: how it began is the same each time.
+std::string_view telling_part(const ChatPrompt& chat) {
+  for (auto message = chat.messages.rbegin(); message != chat.messages.rend(); ++message) {
+    if (message->role == "user") return message->content;
+  }
+  return chat.messages.empty() ? std::string_view() : chat.messages.back().content;
+}
+
 // The first multiple of 1/hz seconds after `us`: viewers of one hz are served together.
 int64_t next_due(int64_t us, int hz) { return (us * hz / kSecondUs + 1) * kSecondUs / hz; }
 
@@ -42,7 +51,9 @@ struct Monitor::Viewer {
   int64_t due_us = 0, slow_due_us = 0;
   uint64_t step = 0;    // the newest one it was sent
   uint64_t lives = 0;   // serial of the requests it was sent
+  uint64_t texts = 0;   // of the beginnings of texts
   uint64_t survey = 0;  // of the blocks
+  bool text = false;    // it wants them
   uint64_t lost = 0;
   int rounds = 0;
   std::atomic<bool> behind{false}, gone{false};  // written on the connection's strand
@@ -198,10 +209,11 @@ std::shared_ptr<const Survey> Monitor::survey_now(bool prefixes) {
 
 // ---- What a viewer gets
 
-bool Monitor::watch(const ExchangePtr& exchange, int hz, std::optional<uint64_t> since) {
+bool Monitor::watch(const ExchangePtr& exchange, const Wanted& wanted) {
   const auto viewer = std::make_shared<Viewer>();
   viewer->exchange = exchange;
-  viewer->hz = hz;
+  viewer->hz = wanted.hz;
+  viewer->text = wanted.text && shows_text();
   {
     const std::lock_guard lock(mutex_);
     std::erase_if(viewers_, [](const ViewerPtr& other) { return other->gone.load(); });
@@ -213,8 +225,9 @@ bool Monitor::watch(const ExchangePtr& exchange, int hz, std::optional<uint64_t>
     const int64_t now = monotonic_us();
     collect();
     const uint64_t newest = last_step_;
-    viewer->step = since ? std::min(*since, newest) : newest - std::min<uint64_t>(newest, kOpening);
-    viewer->due_us = next_due(now, hz);
+    viewer->step = wanted.since ? std::min(*wanted.since, newest)
+                                : newest - std::min<uint64_t>(newest, kOpening);
+    viewer->due_us = next_due(now, wanted.hz);
     exchange->post([viewer, events = opening(*viewer, now)] {
       viewer->exchange->expect_stream();
       viewer->exchange->on_disconnect([viewer] { viewer->gone = true; });
@@ -274,6 +287,11 @@ std::string Monitor::slow_events(Viewer& viewer, int64_t now) {
   const auto lives = lives_.changed_after(viewer.lives);
   if (!lives.empty() || viewer.rounds == 1) out += sse("reqs", reqs_json(lives, epoch_us_));
   viewer.lives = lives_.serial();
+  if (viewer.text) {
+    const auto texts = texts_json(lives_.changed_after(0), viewer.texts);
+    if (!texts.empty()) out += sse("texts", texts);
+    viewer.texts = lives_.serial();
+  }
   if (viewer.survey != survey_serial_ && !survey_.blocks.empty()) {
     out += sse("kvmap", kvmap_json(survey_, epoch_us_));
     viewer.survey = survey_serial_;
@@ -393,7 +411,48 @@ std::optional<std::string> Monitor::request(RequestId id) {
   collect();
   const Life* life = lives_.find(id);
   if (life == nullptr) return std::nullopt;
-  return request_json(*life, lives_.label(life->key), identity_.itl_ms, epoch_us_);
+  return request_json(*life,
+                      {lives_.label(life->key), identity_.itl_ms, Audience::kAdmin, shows_text()},
+                      epoch_us_);
+}
+
+// ---- Beginnings of texts
+
+void Monitor::note_prompt(RequestId id, const Prompt& prompt) {
+  std::string beginning;
+  if (const auto* tokens = std::get_if<std::vector<TokenId>>(&prompt)) {
+    // A token is a character or more, but for pieces of characters.
+    const auto count = std::min(tokens->size(), 4 * identity_.text);
+    const auto end = tokens->begin() + static_cast<std::ptrdiff_t>(count);
+    extend_excerpt(beginning, engine_.detokenize({tokens->begin(), end}, false), identity_.text);
+  } else if (const auto* text = std::get_if<TextPrompt>(&prompt)) {
+    extend_excerpt(beginning, text->text, identity_.text);
+  } else {
+    extend_excerpt(beginning, telling_part(std::get<ChatPrompt>(prompt)), identity_.text);
+  }
+  const std::lock_guard lock(mutex_);
+  lives_.note_prompt(id, std::move(beginning));
+}
+
+bool Monitor::note_answer(RequestId id, std::string_view text) {
+  const std::lock_guard lock(mutex_);
+  return lives_.note_answer(id, text, identity_.text);
+}
+
+// ---- An owner's own
+
+std::string Monitor::own(const std::string& label) {
+  const std::lock_guard lock(mutex_);
+  collect();
+  return own_json(lives_.of(label), label, monotonic_us(), epoch_us_);
+}
+
+std::optional<std::string> Monitor::own_request(const std::string& label, uint64_t number) {
+  const std::lock_guard lock(mutex_);
+  collect();
+  const Life* life = lives_.find(label, number);
+  if (life == nullptr) return std::nullopt;
+  return request_json(*life, {label, identity_.itl_ms, Audience::kOwner, false}, epoch_us_);
 }
 
 }  // namespace serval

@@ -41,15 +41,28 @@ class Monitor {
   Monitor(const Monitor&) = delete;
   Monitor& operator=(const Monitor&) = delete;
 
-  // Streams to the exchange from now on, `hz` frames a second, beginning with the steps after
-  // `since`. False when eight look already.
-  bool watch(const ExchangePtr& exchange, int hz, std::optional<uint64_t> since);
+  struct Wanted {
+    int hz = 0;                     // frames a second
+    std::optional<uint64_t> since;  // the steps after this one
+    bool text = false;              // beginnings of texts too, where they are shown at all
+  };
+  // Streams to the exchange from now on. False when eight look already.
+  bool watch(const ExchangePtr& exchange, const Wanted& wanted);
+
+  // Whether beginnings of prompts and answers are shown; only then may they be given to it.
+  bool shows_text() const { return identity_.text > 0; }
+  void note_prompt(RequestId id, const Prompt& prompt);
+  // False: no more is wanted of this answer.
+  bool note_answer(RequestId id, std::string_view text);
 
   // JSON replies; see encode.h.
   std::string snapshot();
   std::string history(int64_t span_s);
   std::string prefixes();
   std::optional<std::string> request(RequestId id);
+  // Of the owner's requests alone; `label` is the name of its key.
+  std::string own(const std::string& label);
+  std::optional<std::string> own_request(const std::string& label, uint64_t number);
   std::string plan() const;
   std::string tiers();
   std::string doctor(const std::vector<Finding>& at_start, const std::vector<Finding>& now) const;

@@ -96,6 +96,7 @@ void Embedding::submit_more() {
       if (!full || running_.empty()) fail(from_engine(id.error()));
       return;
     }
+    if (service_.monitor().shows_text()) service_.monitor().note_prompt(*id, inputs_[index]);
     inputs_[index].clear();
     running_[index] = *id;
     service_.began(*id);

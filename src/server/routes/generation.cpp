@@ -58,6 +58,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   struct ChoiceState {
     Choice choice;
     bool opened = false;
+    bool wanted_by_monitor = false;  // its text
     std::optional<SteadyClock::time_point> started, first_token, last_token;
   };
 
@@ -116,6 +117,10 @@ std::optional<ApiError> Generation::submit(const GenerateCall& call,
       return from_engine(id.error());
     }
     ids_.push_back(*id);
+    if (service_.monitor().shows_text()) {
+      service_.monitor().note_prompt(*id, call.prompts[index / per_prompt_]);
+      choices_[index].wanted_by_monitor = true;
+    }
   }
   return std::nullopt;
 }
@@ -205,6 +210,9 @@ void Generation::measure_tokens(ChoiceState& state, const TextDelta& delta) {
 void Generation::on_delta(size_t index, const TextDelta& delta) {
   ChoiceState& state = choices_[index];
   measure_tokens(state, delta);
+  if (state.wanted_by_monitor) {
+    state.wanted_by_monitor = service_.monitor().note_answer(ids_[index], delta.text);
+  }
   Choice& choice = state.choice;
   if (stream_) {
     open(index);

@@ -13,6 +13,7 @@ constexpr int64_t kDaySeconds = 86'400;
 constexpr int64_t kHourSeconds = 3'600;
 constexpr std::string_view kRequests = "/admin/monitor/request/";
 constexpr std::string_view kActions = "/admin/requests/";
+constexpr std::string_view kOwn = "/v1/requests/";
 
 void answer_text(const ExchangePtr& exchange, std::string body) {
   HttpResponse response;
@@ -65,14 +66,20 @@ void monitor(Service& service, const ExchangePtr& exchange) {
 }
 
 void monitor_stream(Service& service, const ExchangePtr& exchange) {
-  const auto query = Query::parse(exchange->request().query, {"hz", "since"});
+  const auto query = Query::parse(exchange->request().query, {"hz", "since", "text"});
   std::optional<uint64_t> hz = kDefaultHz;
   std::optional<uint64_t> since;
+  std::optional<uint64_t> text = 0;
   if (query && query->has("hz")) hz = whole_number(query->text("hz"), 1, Monitor::kMaxHz);
   if (query && query->has("since")) since = whole_number(query->text("since"), 0, UINT64_MAX);
-  if (!query || !hz || (query->has("since") && !since)) {
-    answer_error(exchange, bad_field(!query || !hz ? "hz" : "since",
-                                     "the query may be hz=N, N from 1 to 10, and since=STEP"));
+  if (query && query->has("text")) text = whole_number(query->text("text"), 0, 1);
+  if (!query || !hz || !text || (query->has("since") && !since)) {
+    answer_error(
+        exchange,
+        bad_field(!query || !hz ? "hz"
+                  : !text       ? "text"
+                                : "since",
+                  "the query may be hz=N, N from 1 to 10, since=STEP and text=0 or text=1"));
     return;
   }
   if (exchange->request().method == "HEAD") {
@@ -81,7 +88,7 @@ void monitor_stream(Service& service, const ExchangePtr& exchange) {
   }
   if (service.draining()) {
     answer_error(exchange, overloaded("the server is shutting down"));
-  } else if (!service.monitor().watch(exchange, static_cast<int>(*hz), since)) {
+  } else if (!service.monitor().watch(exchange, {static_cast<int>(*hz), since, *text == 1})) {
     answer_error(exchange, too_many_viewers());
   }
 }
@@ -138,6 +145,22 @@ void monitor_log(Service& service, const ExchangePtr& exchange) {
     return;
   }
   answer_text(exchange, service.monitor().log().json_after(*after));
+}
+
+void own_requests(Service& service, const ExchangePtr& exchange) {
+  if (no_query(exchange)) answer_text(exchange, service.monitor().own(exchange->key_name()));
+}
+
+void own_request(Service& service, const ExchangePtr& exchange) {
+  if (!no_query(exchange)) return;
+  const std::string_view path = exchange->request().path;
+  const auto number = whole_number(path.substr(kOwn.size()), 1, UINT64_MAX);
+  auto found = number ? service.monitor().own_request(exchange->key_name(), *number) : std::nullopt;
+  if (found) {
+    answer_text(exchange, std::move(*found));
+  } else {
+    answer_error(exchange, no_such_request());
+  }
 }
 
 // POST /admin/requests/ID/cancel

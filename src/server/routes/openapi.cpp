@@ -24,6 +24,8 @@ std::span<const Field> trace_query() { return kTraceQuery; }
 constexpr Field kStreamQuery[] = {
     {"hz", FieldKind::kInteger, Handling::kWorks, 1, 10, "frames per second", nullptr, "2"},
     {"since", FieldKind::kInteger, Handling::kWorks, 0, 9007199254740991, "the newest step known"},
+    {"text", FieldKind::kInteger, Handling::kWorks, 0, 1,
+     "1: also beginnings of texts, where the server shows them (--monitor-text)", nullptr, "0"},
 };
 std::span<const Field> stream_query() { return kStreamQuery; }
 
@@ -85,6 +87,8 @@ constexpr Operation kOperations[] = {
     {monitor_tiers, "monitorTiers", "Where KV is kept."},
     {monitor_doctor, "monitorDoctor", "What could be better."},
     {monitor_log, "monitorLog", "The latest lines of the log.", nullptr, log_query},
+    {own_requests, "ownRequests", "The requests of the caller's own key."},
+    {own_request, "ownRequest", "Where the time of one of them went."},
     {act_on_request, "actOnRequest", "Cancel a request: /admin/requests/{id}/cancel."},
     {trace, "trace", "The last steps in Chrome's trace format.", nullptr, trace_query},
     {openapi, "openapi", "This document."},

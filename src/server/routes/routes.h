@@ -37,6 +37,8 @@ void monitor_plan(Service& service, const ExchangePtr& exchange);
 void monitor_tiers(Service& service, const ExchangePtr& exchange);
 void monitor_doctor(Service& service, const ExchangePtr& exchange);
 void monitor_log(Service& service, const ExchangePtr& exchange);
+void own_requests(Service& service, const ExchangePtr& exchange);
+void own_request(Service& service, const ExchangePtr& exchange);
 void act_on_request(Service& service, const ExchangePtr& exchange);
 // The chat and monitor page.
 void web(Service& service, const ExchangePtr& exchange);

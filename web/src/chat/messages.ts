@@ -74,14 +74,19 @@ export class MessageView {
     const { message, actions } = this;
     const out: HTMLElement[] = [];
     const add = (name: IconName, label: string, action: () => void) => out.push(iconButton(name, label, action));
+    // What makes a branch is written out where there is room: nobody guesses it from a pencil or an arrow.
+    const addNamed = (name: IconName, label: string, action: () => void) => {
+      add(name, label, action);
+      out[out.length - 1].append(el('span', { class: 'word' }, label));
+    };
     if (this.siblings.length > 1) out.push(this.branches());
     add('copy', t.copy, () => void copyText(message.text).then(() => toast(t.copied)));
     if (message.role === 'user') {
-      add('edit', t.edit, () => this.edit());
+      addNamed('edit', t.edit, () => this.edit());
       return out;
     }
-    add('again', t.again, () => actions.again(message));
-    if (message.state !== 'done' && message.text) add('go', t.carryOn, () => actions.carryOn(message));
+    addNamed('again', t.again, () => actions.again(message));
+    if (message.state !== 'done' && message.text) addNamed('go', t.carryOn, () => actions.carryOn(message));
     if (message.text) add('bars', t.probabilities, () => actions.probabilities(message, this.body));
     return out;
   }

@@ -1,5 +1,5 @@
 // The stream's events as what the views draw: steps with their spans, the newest frame, requests by id. Pure, without a page.
-import type { Frame, Hello, Keys, Kvmap, Reqs, Steps } from './schema';
+import type { Frame, Hello, Keys, Kvmap, Own, Reqs, Steps, Texts } from './schema';
 
 export const kKinds = ['prefill', 'decode', 'recomputed', 'speculative'] as const;
 
@@ -65,26 +65,34 @@ export function decodeSteps(event: Steps): Step[] {
 export class MonitorState {
   hello: Hello | null = null;
   frame: Frame | null = null;
+  own: Own | null = null; // instead of all others: only the requests of this key are known
   kvmap: Kvmap | null = null;
   keys: Keys['rows'] = [];
   steps: Step[] = [];
   points: Point[] = [];
   readonly requests = new Map<number, Row>();
+  readonly texts = new Map<number, [prompt: string, answer: string]>(); // where the server shows them
+
+  // Milliseconds of the server's clock, as far as it is known.
+  get now(): number {
+    return this.frame?.t_ms ?? this.own?.t_ms ?? 0;
+  }
 
   // Another start of the server: nothing of the old one means anything.
   private reset(): void {
-    this.frame = this.kvmap = null;
+    this.frame = this.kvmap = this.own = null;
     this.keys = [];
     this.steps = [];
     this.points = [];
     this.requests.clear();
+    this.texts.clear();
   }
 
   take(event: string, data: unknown): void {
     switch (event) {
       case 'hello': {
         const hello = data as Hello;
-        if (this.hello && this.hello.server.instance !== hello.server.instance) this.reset();
+        if (this.own || (this.hello && this.hello.server.instance !== hello.server.instance)) this.reset();
         this.hello = hello;
         return;
       }
@@ -100,6 +108,14 @@ export class MonitorState {
         return;
       case 'reqs':
         return this.takeRequests(data as Reqs);
+      case 'texts':
+        for (const [id, prompt, answer] of (data as Texts).rows) this.texts.set(id, [prompt, answer]);
+        return;
+      case 'own':
+        this.reset();
+        this.hello = null;
+        this.own = data as Own;
+        return this.takeRequests(this.own);
     }
   }
 
@@ -116,18 +132,20 @@ export class MonitorState {
     if (this.steps.length > kSteps) this.steps.splice(0, this.steps.length - kSteps);
   }
 
-  private takeRequests(event: Reqs): void {
+  private takeRequests(event: Pick<Reqs, 'rows'>): void {
     for (const row of event.rows) {
       this.requests.delete(row[Col.id]);
       this.requests.set(row[Col.id], row);
     }
     for (const [id, row] of this.requests) {
       if (this.requests.size <= kRequests) break;
-      if (row[Col.times][At.ended] !== null) this.requests.delete(id);
+      if (row[Col.times][At.ended] === null) continue;
+      this.requests.delete(id);
+      this.texts.delete(id);
     }
   }
 
   label(key: number): string {
-    return this.keys.find((row) => row.key === key)?.label || '–';
+    return this.own?.label || this.keys.find((row) => row.key === key)?.label || '–';
   }
 }

@@ -1,9 +1,10 @@
 // The doctor's findings, and the latest lines of the log: routes, labels and numbers, never text of users.
 import { el } from '../dom';
 import { formatNumber, language } from '../i18n';
+import type { MonitorState } from './decode';
 import { dataTable } from './panel';
 import { duration, showRequest } from './requests';
-import type { Doctor, Hello, Log } from './schema';
+import type { Doctor, Log } from './schema';
 import { m } from './texts';
 
 export function doctorContent(doctor: Doctor, missed: number): HTMLElement[] {
@@ -20,7 +21,8 @@ export function doctorContent(doctor: Doctor, missed: number): HTMLElement[] {
 
 const kShownLines = 200;
 
-export function logContent(lines: Log['lines'], hello: Hello): HTMLElement[] {
+export function logContent(lines: Log['lines'], state: MonitorState): HTMLElement[] {
+  const hello = state.hello!;
   if (lines.length === 0) return [el('p', { class: 'dim' }, m.log.none)];
   const clock = new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 });
   const rows = lines.slice(-kShownLines).reverse().map(({ t_ms, level, event, facts }) => {
@@ -29,7 +31,7 @@ export function logContent(lines: Log['lines'], hello: Hello): HTMLElement[] {
     return [
       clock.format(hello.unix_ms + t_ms - hello.t_ms),
       el('span', { class: level === 'info' ? 'dim' : 'fault' }, m.log.levels[level]), event,
-      el('span', {}, request !== undefined && el('button', { type: 'button', class: 'link', 'aria-label': m.details(Number(request)), onclick: () => void showRequest(Number(request)) }, String(request)), ' ', text),
+      el('span', {}, request !== undefined && el('button', { type: 'button', class: 'link', 'aria-label': m.details(Number(request)), onclick: () => void showRequest(Number(request), state) }, String(request)), ' ', text),
     ];
   });
   return [dataTable(m.tabs.log, [m.time, m.log.level, m.log.event, m.log.facts], rows)];

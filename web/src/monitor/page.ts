@@ -1,5 +1,6 @@
 // The live view into the engine. Redraws with every frame (twice a second; ten times while zoomed), never in between.
 import { callJson, plainWords } from '../api';
+import { askForKey } from '../key';
 import { announce, download, el, icon, iconButton, toast } from '../dom';
 import { formatNumber, formatShort, t } from '../i18n';
 import { bindKeys, showKeys } from '../keys';
@@ -19,6 +20,15 @@ import { Timeline } from './timeline';
 const kHz = 2;
 const kZoomedHz = 10;
 
+// Of an hour and more nobody counts the seconds.
+function longTime(ms: number): string {
+  const minutes = Math.floor(ms / 60_000);
+  if (minutes < 1) return `${Math.floor(ms / 1000)} s`;
+  if (minutes < 60) return `${minutes} min`;
+  if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  return m.days(Math.floor(minutes / 1440));
+}
+
 export class MonitorPage {
   readonly node: HTMLElement;
   private readonly state = new MonitorState();
@@ -35,6 +45,9 @@ export class MonitorPage {
   private readonly status = el('span', { class: 'status', role: 'status' });
   private readonly facts = el('span', { class: 'dim facts' });
   private readonly banner = el('div', { class: 'banner', role: 'alert' });
+  // What is seen here more, or less, than usual. Stays as long as it is true.
+  private readonly notice = el('div', { class: 'banner', id: 'notice', role: 'note' });
+  private readonly onlyAll: HTMLElement[]; // what needs more than one's own requests
   private readonly pauseButton = el('button', { type: 'button', class: 'small', id: 'pause', onclick: () => this.togglePause() }, m.pause);
   private instance = '';
   private twins = false;
@@ -47,16 +60,19 @@ export class MonitorPage {
       this.throughput.span = this.latency.span = Number(span.value);
       this.draw();
     } }, ...Object.entries(m.spans).map(([value, text]) => el('option', { value }, text)));
-    this.node = el('div', { class: 'monitor' },
-      el('header', { class: 'top' },
+    const save = el('button', { type: 'button', class: 'small', onclick: () => void this.saveTrace() }, m.saveTrace);
+    const panels = el('div', { class: 'panels' }, this.throughput.panel.node, this.latency.panel.node, this.kvmap.panel.node, this.model.panel.node, this.keys.node);
+    this.onlyAll = [span, save, this.tiles.node, this.timeline.panel.node, panels, this.tabs.node];
+    // The notices stay in sight, like the heading above them.
+    this.node = el('div', { class: 'monitor' }, el('header', { class: 'head' },
+      el('div', { class: 'top' },
         el('a', { href: '/', class: 'back', id: 'to-chat', onclick: (event: Event) => { event.preventDefault(); toChat(); } }, icon('chat'), t.backToChat),
         el('h1', { class: 'title' }, m.title), this.status, this.facts,
-        span, this.pauseButton,
-        el('button', { type: 'button', class: 'small', onclick: () => void this.saveTrace() }, m.saveTrace),
+        span, this.pauseButton, save,
         iconButton('help', t.help, showKeys)),
-      this.banner,
-      el('main', { class: 'monitor-body', id: 'monitor-main', tabindex: '-1' }, this.tiles.node, this.timeline.panel.node,
-        el('div', { class: 'panels' }, this.throughput.panel.node, this.latency.panel.node, this.kvmap.panel.node, this.model.panel.node, this.keys.node),
+      this.banner, this.notice),
+      el('main', { class: 'monitor-body', id: 'monitor-main', tabindex: '-1' }, this.tiles.node, this.requests.slowest, this.timeline.panel.node,
+        panels,
         this.requests.node, this.tabs.node));
     new ResizeObserver(() => this.draw(true)).observe(this.node);
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.recolour());
@@ -90,13 +106,32 @@ export class MonitorPage {
 
   private onEvent(event: string): void {
     if (event === 'hello') void this.onHello();
+    if (event === 'hello' || event === 'own') this.showWhatIsSeen();
     // A frame is the last of the events that belong together, but for the steps behind it.
-    if (event === 'frame' || event === 'kvmap') this.draw();
+    if (event === 'frame' || event === 'kvmap' || event === 'own') this.draw();
+  }
+
+  private showWhatIsSeen(): void {
+    const { own, hello } = this.state;
+    const kind = own ? `own ${own.label}` : hello?.text ? `text ${hello.text}` : '';
+    if (this.notice.dataset.kind === kind) return;
+    this.notice.dataset.kind = kind;
+    for (const node of this.onlyAll) node.hidden = own !== null;
+    if (own) {
+      this.instance = this.facts.textContent = '';
+      const other = el('button', { type: 'button', class: 'small', id: 'other-key', onclick: () => void this.enterKey() }, m.adminKey);
+      this.notice.replaceChildren(m.ownOnly(own.label), ' ', other);
+    } else {
+      this.notice.replaceChildren(hello?.text ? m.textShown(hello.text) : '');
+    }
+  }
+
+  private async enterKey(): Promise<void> {
+    if (await askForKey('admin')) this.stream.again();
   }
 
   private async onHello(): Promise<void> {
-    const { server, model, machine } = this.state.hello!;
-    this.facts.textContent = `${model.id} · ${machine.isa} · ${machine.cores} × CPU · ${m.up(duration(server.up_ms))}`;
+    const { server } = this.state.hello!;
     if (server.instance === this.instance) return;
     this.instance = server.instance;
     const history = await callJson<History>('/admin/monitor/history?span=1h', { quiet: true }).catch(() => null);
@@ -127,6 +162,7 @@ export class MonitorPage {
   }
 
   private toggleTables(): void {
+    if (this.state.own) return;
     this.twins = !this.twins;
     for (const panel of this.panels()) panel.showTable(this.twins);
     this.draw(true);
@@ -162,11 +198,24 @@ export class MonitorPage {
       el('bdi', {}, row.label || '–'),
       el('meter', { min: 0, max: 1, value: row.share, 'aria-label': `${m.share} ${formatNumber(100 * row.share)} %` }),
       el('span', { class: 'number' }, `${formatNumber(100 * row.share)} %`),
-      el('span', { class: 'dim number' }, `${row.run} ${m.running}, ${m.waiting(row.wait)}${row.wait50 === null ? '' : `, ${m.wait50} ${formatShort(row.wait50)} ms`}`)))));
+      el('span', { class: 'dim number' }, `${row.run} ${m.running}, ${m.waiting(row.wait)}${row.wait50 === null ? '' : `, ${m.medianWait} ${formatShort(row.wait50)} ms`}`)))));
+  }
+
+  private drawFacts(): void {
+    const { hello, now } = this.state;
+    if (!hello) return;
+    const { server, model, machine } = hello;
+    const text = `${model.id} · ${machine.isa} · ${machine.cores} × CPU · ${m.up(longTime(server.up_ms + Math.max(0, now - hello.t_ms)))}`;
+    if (this.facts.textContent !== text) this.facts.textContent = text;
   }
 
   private draw(force = false): void {
     if (!this.node.isConnected || document.hidden) return;
+    if (this.state.own) {
+      this.requests.draw();
+      return;
+    }
+    this.drawFacts();
     this.tiles.draw();
     this.timeline.draw();
     this.throughput.draw();

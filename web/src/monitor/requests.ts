@@ -2,12 +2,13 @@
 import { call, callJson, plainWords } from '../api';
 import { el, iconButton, toast } from '../dom';
 import { formatNumber, formatShort, t } from '../i18n';
-import { At, Col, type MonitorState, type Row } from './decode';
+import { At, Col, kKinds, type MonitorState, type Row, type Step } from './decode';
 import { dataTable } from './panel';
 import type { Request } from './schema';
 import { m } from './texts';
 
 const kShown = 40;
+const kRecent = 60_000; // ms
 type Sort = 'new' | 'total' | 'ttft' | 'gap';
 
 export function duration(ms: number | null): string {
@@ -21,7 +22,9 @@ export class RequestTable {
   readonly node: HTMLElement;
   private readonly body = el('tbody');
   private readonly empty = el('p', { class: 'dim' }, m.noRequests);
-  private readonly rows = new Map<number, { row: Row; node: HTMLElement; now: number }>();
+  readonly slowest = el('p', { class: 'slowest', hidden: true }); // stands by itself, in sight when the page opens
+  private readonly textHead = el('th', { scope: 'col' }, m.text);
+  private readonly rows = new Map<number, { row: Row; text: unknown; node: HTMLElement; now: number }>();
   private sort: Sort = 'new';
 
   constructor(private readonly state: MonitorState) {
@@ -33,16 +36,26 @@ export class RequestTable {
       this.empty,
       el('div', { class: 'table-scroll', tabindex: '0', role: 'group', 'aria-label': m.requests },
         el('table', { class: 'data requests' },
-          el('thead', {}, el('tr', {}, ...head.map((text, i) => (i < 10 ? el('th', { scope: 'col' }, text) : el('td', {}))))), this.body)));
-  }
-
-  private now(): number {
-    return this.state.frame?.t_ms ?? 0;
+          el('thead', {}, el('tr', {}, ...head.map((text, i) => (i < 10 ? el('th', { scope: 'col' }, text) : el('td', {}))), this.textHead)), this.body)));
   }
 
   private total(row: Row): number {
     const [queued, , , , ended] = row[Col.times];
-    return (ended ?? this.now()) - (queued ?? this.now());
+    return (ended ?? this.state.now) - (queued ?? this.state.now);
+  }
+
+  // What most people come for, in one line: of the requests that ran in the last minute, the one that took longest.
+  private drawSlowest(): void {
+    const recent = [...this.state.requests.values()].filter((row) => (row[Col.times][At.ended] ?? this.state.now) >= this.state.now - kRecent);
+    const row = recent.reduce<Row | null>((worst, other) => (!worst || this.total(other) > this.total(worst) ? other : worst), null);
+    const text = row && m.slowest(row[Col.id], duration(this.total(row)));
+    this.slowest.hidden = !row;
+    if (!row || this.slowest.dataset.text === text) return;
+    this.slowest.dataset.text = text!;
+    const button = this.slowest.querySelector('button') ?? el('button', { type: 'button', class: 'small', 'data-act': 'why' }, m.whySlow);
+    button.onclick = () => void showRequest(row[Col.id], this.state);
+    if (!this.slowest.firstChild) this.slowest.append(el('span'), ' ', button);
+    this.slowest.firstElementChild!.textContent = text;
   }
 
   draw(): void {
@@ -50,6 +63,8 @@ export class RequestTable {
     const all = [...this.state.requests.values()];
     if (this.sort === 'new') all.sort((a, b) => Number(alive(b)) - Number(alive(a)) || b[Col.id] - a[Col.id]);
     else all.sort((a, b) => value(b) - value(a));
+    this.drawSlowest();
+    this.textHead.hidden = !this.state.hello?.text;
     const shown = all.slice(0, kShown);
     this.empty.hidden = shown.length > 0;
     const known = new Set(shown.map((row) => row[Col.id]));
@@ -67,19 +82,22 @@ export class RequestTable {
   // Rows are drawn again only when they changed, or live.
   private nodeOf(row: Row): HTMLElement {
     const old = this.rows.get(row[Col.id]);
-    if (old && old.row === row && (!alive(row) || old.now === this.now())) return old.node;
+    const text = this.state.texts.get(row[Col.id]);
+    if (old && old.row === row && old.text === text && (!alive(row) || old.now === this.state.now)) return old.node;
     const node = old?.node ?? el('tr', {});
     const focused = node.contains(document.activeElement) ? (document.activeElement as HTMLElement).dataset.act : undefined;
     node.replaceChildren(...this.cells(row));
     if (focused) node.querySelector<HTMLElement>(`[data-act="${focused}"]`)?.focus();
-    this.rows.set(row[Col.id], { row, node, now: this.now() });
+    this.rows.set(row[Col.id], { row, text, node, now: this.state.now });
     return node;
   }
 
   private cells(row: Row): HTMLElement[] {
     const id = row[Col.id];
     const number = (text: string) => el('td', { class: 'number' }, text);
-    const open = el('button', { type: 'button', class: 'link', 'data-act': 'open', 'aria-label': m.details(id), onclick: () => void showRequest(id) }, String(id));
+    const open = el('button', { type: 'button', class: 'link', 'data-act': 'open', 'aria-label': m.details(id), onclick: () => void showRequest(id, this.state) }, String(id));
+    // One's own requests end when their client hangs up; the route that cancels is for admins.
+    const mayCancel = alive(row) && !this.state.own;
     return [
       el('td', {}, open),
       el('td', {}, el('span', { class: `state ${row[Col.state]}` }, m.states[row[Col.state]])),
@@ -87,14 +105,20 @@ export class RequestTable {
       number(formatNumber(row[Col.prompt])), number(formatNumber(row[Col.cached])), number(formatNumber(row[Col.out])),
       number(duration(row[Col.ttft])), number(duration(row[Col.gap])), number(duration(this.total(row))),
       el('td', {}, this.course(row)),
-      el('td', {}, alive(row) ? iconButton('close', m.cancel(id), () => void this.cancel(id), { 'data-act': 'cancel' }) : ''),
+      el('td', {}, mayCancel ? iconButton('close', m.cancel(id), () => void this.cancel(id), { 'data-act': 'cancel' }) : ''),
+      ...(this.state.hello?.text ? [this.textCell(id)] : []),
     ];
+  }
+
+  private textCell(id: number): HTMLElement {
+    const [prompt, answer] = this.state.texts.get(id) ?? ['', ''];
+    return el('td', { class: 'text' }, el('bdi', {}, prompt), answer && ' → ', el('bdi', { class: 'dim' }, answer));
   }
 
   // Queue, prompt, answer as shares of a strip.
   private course(row: Row): SVGElement {
     const [queued, begun, first, , ended] = row[Col.times];
-    const from = queued ?? 0, to = ended ?? this.now();
+    const from = queued ?? 0, to = ended ?? this.state.now;
     return strip([[from, begun ?? to, 'queue'], [begun ?? to, first ?? to, 'prompt'], [first ?? to, to, 'answer']], from, to, 120, 12, []);
   }
 
@@ -146,22 +170,46 @@ function strip(parts: Part[], from: number, to: number, width: number, height: n
   return svg;
 }
 
+// Where most of its time went, in one sentence; `now` for one that is still running.
+export function verdict({ row }: Request, now: number): string {
+  const [queued, begun, first, , ended] = row[Col.times];
+  const end = ended ?? now;
+  const from = queued ?? begun ?? end;
+  const times = [(begun ?? end) - from, (first ?? end) - (begun ?? end), end - (first ?? end)];
+  const most = times.indexOf(Math.max(...times));
+  return m.story.verdict(duration(end - from), duration(times[most]), m.story.mostly[most], ended === null);
+}
+
+const kWorthTelling = 0.1; // of the time of the answer
+
+// Prompt rows of others in the steps that read its prompt, as far as these steps are still known.
+function rowsBeside({ spans }: Request, id: number, steps: Step[]): number {
+  const reading = new Set(spans.filter((span) => span[2] !== 1).map((span) => span[4]));
+  return steps.filter((step) => reading.has(step.number)).flatMap((step) => step.spans)
+    .reduce((sum, span) => sum + (span.request !== id && kKinds[span.kind] === 'prefill' ? span.rows : 0), 0);
+}
+
 // What happened to a request, in sentences.
-export function story(request: Request): string[] {
+export function story(request: Request, steps: Step[]): string[] {
   const { row, gaps, wait } = request;
   const [queued, begun, first, last, ended] = row[Col.times];
   const out: string[] = [];
-  if (queued !== null && begun !== null) out.push(m.story.queued(duration(begun - queued), wait.ahead));
+  if (queued !== null && begun !== null) out.push(m.story.queued(duration(begun - queued), wait.ahead ?? 0));
   if (begun !== null && first !== null) {
     out.push(m.story.computed(duration(first - begun), formatNumber(row[Col.prompt] - row[Col.cached]), formatNumber(row[Col.cached])));
+    const beside = rowsBeside(request, row[Col.id], steps);
+    if (beside > row[Col.prompt] - row[Col.cached]) out.push(m.story.beside(formatNumber(beside)));
   }
   if (first !== null && last !== null && row[Col.out] > 1) {
     out.push(m.story.decoded(formatNumber(row[Col.out]), duration(last - first), formatShort((1000 * (row[Col.out] - 1)) / Math.max(0.001, last - first))));
   }
+  // Of the longest gaps, at least: most that are left out are short.
+  const shared = gaps.reduce((sum, gap) => sum + (gap[3] ? gap[1] : 0), 0);
+  if (first !== null && last !== null && shared > kWorthTelling * (last - first)) out.push(m.story.shared(duration(shared)));
   if (request.late > 0) out.push(m.story.late(request.late, duration(request.late_ms)));
   const longest = gaps.reduce<Request['gaps'][number] | null>((best, gap) => (!best || gap[1] > best[1] ? gap : best), null);
   if (longest) {
-    const others = longest[3] > 0 ? `, ${m.story.others(formatNumber(longest[3]))}` : '';
+    const others = longest[3] ? `, ${m.story.others(formatNumber(longest[3]))}` : '';
     out.push(m.story.longest(duration(longest[1]), m.story.whys[longest[2]] + others));
   }
   if (wait.evictions > 0) out.push(m.story.evicted(wait.evictions));
@@ -172,10 +220,10 @@ export function story(request: Request): string[] {
 
 const kKindClass = ['prompt', 'answer', 'again', 'spec'];
 
-export async function showRequest(id: number): Promise<void> {
+export async function showRequest(id: number, state: MonitorState): Promise<void> {
   let request: Request;
   try {
-    request = await callJson<Request>(`/admin/monitor/request/${id}`);
+    request = await callJson<Request>(state.own ? `/v1/requests/${id}` : `/admin/monitor/request/${id}`);
   } catch (error) {
     toast(plainWords(error), 'error');
     return;
@@ -186,16 +234,23 @@ export async function showRequest(id: number): Promise<void> {
   const to = ended ?? Math.max(last ?? from, ...spans.map((span) => span[0] + span[1]));
   const parts: Part[] = [[from, begun ?? to, 'queue'], ...spans.map((span): Part => [span[0], span[0] + span[1], kKindClass[span[2]]])];
   const ticks = gaps.map((gap) => ({ at: gap[0], late: gap[1] > request.late_ms }));
-  const spanRows = spans.slice(0, 50).map((span) => [m.kinds[span[2]], duration(span[0] - from), duration(span[1]), formatNumber(span[3]), formatNumber(span[4])]);
-  const gapRows = [...gaps].sort((a, b) => b[1] - a[1]).slice(0, 8).map((gap) => [duration(gap[0] - from), duration(gap[1]), m.story.whys[gap[2]], formatNumber(gap[3])]);
+  // What would tell of others, an owner is not told: those columns are left out.
+  const known = (value: number | null) => (value === null ? [] : [formatNumber(value)]);
+  const columns = (of: string[], last: string) => (state.own ? of : [...of, last]);
+  const spanRows = spans.slice(0, 50).map((span) => [m.kinds[span[2]], duration(span[0] - from), duration(span[1]), formatNumber(span[3]), ...known(span[4])]);
+  const gapRows = [...gaps].sort((a, b) => b[1] - a[1]).slice(0, 8).map((gap) => [duration(gap[0] - from), duration(gap[1]), m.story.whys[gap[2]], ...known(gap[3])]);
+  const [prompt, answer] = request.text ?? ['', ''];
   const dialog = el('dialog', { class: 'dialog request', 'aria-labelledby': 'request-title' },
     el('h2', { id: 'request-title' }, m.story.title(id), ' ', el('span', { class: `state ${row[Col.state]}` }, m.states[row[Col.state]])),
-    el('ul', { class: 'story' }, ...story(request).map((line) => el('li', {}, line))),
+    prompt && el('p', { class: 'texts' }, el('bdi', {}, prompt), answer && ' → ', el('bdi', { class: 'dim' }, answer)),
+    el('p', { class: 'verdict' }, verdict(request, state.now)),
+    el('ul', { class: 'story' }, ...story(request, state.steps).map((line) => el('li', {}, line))),
     strip(parts, from, to, 600, 34, ticks),
     el('div', { class: 'legend' }, ...m.story.phases.map((phase, i) => el('span', { class: `key ${['queue', 'prompt', 'answer'][i]}` }, phase))),
     gapRows.length > 0 && el('h3', {}, m.story.gaps),
-    gapRows.length > 0 && dataTable(m.story.gaps, [m.begin, m.duration, m.story.reason, m.story.otherRows], gapRows),
-    dataTable(m.course, [m.story.span, m.begin, m.duration, m.rows, m.step], spanRows),
+    gapRows.length > 0 && dataTable(m.story.gaps, columns([m.begin, m.duration, m.story.reason], m.story.otherRows), gapRows),
+    el('h3', {}, m.course),
+    dataTable(m.course, columns([m.story.span, m.begin, m.duration, m.rows], m.step), spanRows),
     el('div', { class: 'buttons' }, el('button', { type: 'button', class: 'primary', onclick: () => dialog.close() }, t.close)));
   dialog.addEventListener('close', () => dialog.remove());
   document.body.append(dialog);

@@ -41,6 +41,7 @@ export type Hello = {
   target: {
     itl_ms: number;
   };
+  text?: number;
   hz: number;
   power: string;
 };
@@ -112,8 +113,10 @@ export type Kvmap = {
   counts: (number)[];
 };
 
+export type Row = [number, number, State, number, number, number, number, number | null, number | null, number | null, number, [Ms | null, Ms | null, Ms | null, Ms | null, Ms | null]];
+
 export type Reqs = {
-  rows: ([number, number, State, number, number, number, number, number | null, number | null, number | null, number, [Ms | null, Ms | null, Ms | null, Ms | null, Ms | null]])[];
+  rows: (Row)[];
 };
 
 export type Keys = {
@@ -206,17 +209,28 @@ export type Prefixes = {
 };
 
 export type Request = {
-  row: [number, number, State, number, number, number, number, number | null, number | null, number | null, number, [Ms | null, Ms | null, Ms | null, Ms | null, Ms | null]];
+  row: Row;
   label: string;
-  spans: ([Ms, number, number, number, number])[];
-  gaps: ([Ms, number, "step" | "paused" | "preempted", number])[];
+  spans: ([Ms, number, number, number, number | null])[];
+  gaps: ([Ms, number, "step" | "paused" | "preempted", number | null])[];
   late_ms: number;
   late: number;
   wait: {
-    ahead: number;
+    ahead: number | null;
     evictions: number;
   };
   complete: boolean;
+  text?: [string, string];
+};
+
+export type Own = {
+  t_ms: Ms;
+  label: string;
+  rows: (Row)[];
+};
+
+export type Texts = {
+  rows: ([number, string, string])[];
 };
 
 export type Plan = {

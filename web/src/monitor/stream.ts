@@ -1,10 +1,14 @@
 // Keeps the stream open while somebody looks: closed in a hidden tab, opened again after an error with growing patience.
-import { ApiError, call, plainWords } from '../api';
+// Whoever has a key, but not one for the stream, gets the requests of that key, asked for once a second.
+import { ApiError, call, callJson, lacksRights, plainWords } from '../api';
+import { storedKey } from '../key';
 import { readEvents } from '../sse';
 import type { MonitorState } from './decode';
+import type { Own } from './schema';
 
 const kFirstWait = 500; // ms
 const kLongestWait = 8000;
+const kOwnEvery = 1000;
 
 export type Status = { kind: 'live' | 'paused' | 'connecting' } | { kind: 'broken'; message: string };
 
@@ -35,6 +39,11 @@ export class MonitorStream {
   setRate(hz: number): void {
     if (hz === this.hz) return;
     this.hz = hz;
+    this.again();
+  }
+
+  // From the beginning, as with another key.
+  again(): void {
     this.close();
     this.apply();
   }
@@ -56,19 +65,13 @@ export class MonitorStream {
   }
 
   private async read(controller: AbortController): Promise<void> {
-    let message: string;
+    let message = '';
     this.onStatus({ kind: 'connecting' });
     try {
-      const since = this.state.frame ? `&since=${this.state.frame.seq}` : '';
-      const response = await call(`/admin/monitor/stream?hz=${this.hz}${since}`, { signal: controller.signal });
-      for await (const { event, data } of readEvents(response.body!)) {
-        if (controller.signal.aborted) return;
-        this.wait = kFirstWait;
-        this.state.take(event, JSON.parse(data));
-        this.onStatus({ kind: 'live' });
-        this.onEvent(event);
-      }
-      message = '';
+      const response = await this.open(controller.signal);
+      if (response) await this.readStream(response, controller.signal);
+      else await this.readOwn(controller.signal);
+      if (controller.signal.aborted) return;
     } catch (error) {
       if (controller.signal.aborted) return;
       message = error instanceof ApiError ? plainWords(error) : '';
@@ -79,5 +82,37 @@ export class MonitorStream {
       this.apply();
     }, this.wait);
     this.wait = Math.min(2 * this.wait, kLongestWait);
+  }
+
+  // Null: the key is not for the stream.
+  private async open(signal: AbortSignal): Promise<Response | null> {
+    const since = this.state.frame ? `&since=${this.state.frame.seq}` : '';
+    try {
+      return await call(`/admin/monitor/stream?hz=${this.hz}&text=1${since}`, { signal, keepKey: true });
+    } catch (error) {
+      if (lacksRights(error) && storedKey()) return null;
+      throw error;
+    }
+  }
+
+  private async readStream(response: Response, signal: AbortSignal): Promise<void> {
+    for await (const { event, data } of readEvents(response.body!)) {
+      if (signal.aborted) return;
+      this.took(event, JSON.parse(data));
+    }
+  }
+
+  private async readOwn(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      this.took('own', await callJson<Own>('/v1/requests', { signal }));
+      await new Promise((resolve) => setTimeout(resolve, kOwnEvery));
+    }
+  }
+
+  private took(event: string, data: unknown): void {
+    this.wait = kFirstWait;
+    this.state.take(event, data);
+    this.onStatus({ kind: 'live' });
+    this.onEvent(event);
   }
 }

@@ -134,6 +134,6 @@ export class Tabs {
     const after = this.lines[this.lines.length - 1]?.n ?? 0;
     const log = await callJson<Log>(`/admin/monitor/log?after=${after}`, { quiet: true });
     this.lines = [...this.lines, ...log.lines.filter((line) => line.n > after)].slice(-kLogLines);
-    return logContent(this.lines, this.state.hello!);
+    return logContent(this.lines, this.state);
   }
 }
