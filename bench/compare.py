@@ -115,7 +115,7 @@ def arguments():
     parser.add_argument("--peer-avx2", help="the same, built without AVX-512")
     parser.add_argument("--ik", help="folder with llama-bench of ik_llama.cpp")
     parser.add_argument("--scratch", help="folder for converted weights")
-    parser.add_argument("--prefix", default="", help="words before every measured command, such as 'taskset -c 2,3'")
+    parser.add_argument("--prefix", default="", help="words before every measured command, such as 'taskset -c 2,3'; cold starts count what they take")
     parser.add_argument("--results", default=str(ROOT / "bench/results"))
     parser.add_argument("--plots", default=str(ROOT / "docs/plots"))
     parser.add_argument("--no-save", action="store_true", help="print only")
