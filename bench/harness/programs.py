@@ -35,19 +35,29 @@ def run(command, **extra_environment):
 
 
 def cold_start(command, model):
-    """A new process, from its start to the first byte of its answer, and the most memory it had resident, mapped file included."""
-    with open(model, "rb", buffering=0) as file:  # into the page cache
+    """A new process, from its start to the first byte of its answer, and the most memory it had resident, mapped file included.
+
+    The file is in the page cache. One start goes before and is not counted: a virtual machine that must first hand out a gigabyte would
+    count against whoever comes first.
+    """
+    with open(model, "rb", buffering=0) as file:
         while file.read(1 << 24):
             pass
+    one_start(command)
+    return one_start(command)
+
+
+def one_start(command):
+    words = [str(word) for word in command]
     begin = time.monotonic()
-    process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     first = process.stdout.read(1)
     seconds = time.monotonic() - begin
     process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0 or not first:
-        raise RuntimeError(f"{' '.join(str(word) for word in command)} gave no answer")
+        raise RuntimeError(f"{' '.join(words)} gave no answer")
     return {"seconds": seconds, "peak_mib": usage.ru_maxrss / 1024}
 
 
