@@ -46,7 +46,9 @@ def measure(model, file, group_name, runners, options):
             for row, value in found.items():
                 records[row].add(program.name, value)
             shown = ", ".join(f"{group.label(row)} {value.get('rate', value.get('seconds')):.4g}" for row, value in found.items())
-            print(f"{model.stem} #{repeat + 1} {program.name}: {shown}", flush=True)
+            others = max(value.get("others_percent", 0) for value in found.values())
+            disturbed = f" [others took {others:.0f} % of the machine]" if others > comparison.OTHERS_PERCENT else ""
+            print(f"{model.stem} #{repeat + 1} {program.name}: {shown}{disturbed}", flush=True)
     serval = runners[0]
     bound = serval.memory_bound_mib(model) if rows[0].test == "load" else None
     first = records[rows[0]] if rows[0] == speed.PROMPT else None

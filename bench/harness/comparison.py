@@ -1,13 +1,16 @@
 """Records of bench/compare.py: what every repeat gave, medians and ratios, what they are held against, and the table.
 
 A record is one row of work on one model. Ratios are taken within a repeat, then their median and a bootstrap 95 % interval. Shares of
-the limits count where the limit was the same just before and just after; a record has "steady": false if it never was, and then all count.
+the limits count where the limit was the same just before and just after and others left the machine alone; a record has "steady": false
+if that was never so, and then all count.
 """
 
 import random
 import statistics
 
 from harness import speed
+
+OTHERS_PERCENT = 5  # of the machine's processor time: one that takes more disturbs
 
 
 class Record:
@@ -32,7 +35,7 @@ class Record:
 
     def shares(self, name):
         values = self.values["serval"]
-        used = [value for value in values if value["steady"]] or values
+        used = [value for value in values if undisturbed(value)] or values
         return [value[name] for value in used]
 
     def finished(self, prompt_512=None, memory_bound_mib=None):
@@ -56,8 +59,12 @@ class Record:
                "target": bounds, "pass": passed, "repeats": self.values}
         if not loads:
             out["bound"] = statistics.mode(value["bound"] for value in self.values["serval"])
-            out["steady"] = any(value["steady"] for value in self.values["serval"])
+            out["steady"] = any(undisturbed(value) for value in self.values["serval"])
         return out
+
+
+def undisturbed(value):
+    return value["steady"] and value["others_percent"] <= OTHERS_PERCENT
 
 
 def summary(values, seed=1):

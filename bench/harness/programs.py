@@ -85,7 +85,7 @@ class Serval:
     def value(found, machine):
         attention = [part["limit_percent"] for part in found["profile"] if part["operator"] == "attention"]
         return {"rate": found["tokens_per_second"], "limit": found["roofline_percent"], "bound": found["bound"], "attention": attention[0],
-                "steady": found["unsteady"] == 0, "limits": found["limits"], "kernels": machine["kernels"], "steal_percent": machine["steal_percent"]}
+                "steady": found["unsteady"] == 0, "others_percent": found["repetitions"][0]["others_percent"], "limits": found["limits"], "kernels": machine["kernels"], "steal_percent": machine["steal_percent"]}
 
     def memory_bound_mib(self, model):
         """What a cold start may have resident: the file, K and V, what the plan works in, and 64 MiB."""

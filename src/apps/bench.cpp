@@ -62,7 +62,7 @@ class Bench {
     rows_ = planned_rows(options_);
     if (rows_.empty()) throw UsageError("nothing to measure: -p and -n are both 0");
     read_plan();
-    const auto steal_before = steal_ticks();
+    const CpuSeconds begin = cpu_seconds();
     {
       const std::unique_ptr<Engine> engine = load_engine(config());
       info_ = engine->info();
@@ -75,9 +75,7 @@ class Bench {
       for (SpeedRow& row : rows_) measure(*engine, row);
       digest_ = logits_digest(*engine);
     }
-    const auto steal_after = steal_ticks();
-    steal_percent_ = 100 * (steal_after.first - steal_before.first) /
-                     std::max(1.0, steal_after.second - steal_before.second);
+    steal_percent_ = stolen_percent(begin, cpu_seconds());
     report();
     return kExitDone;
   }
@@ -126,7 +124,9 @@ class Bench {
     for (int i = 0; i < options_.repetitions; ++i) {
       Repetition& repetition = row.repetitions.emplace_back();
       repetition.before = limits;
+      const CpuSeconds begin = cpu_seconds();
       repetition.tokens_per_second = timed(engine, row, i + 1);
+      repetition.others_percent = others_percent(begin, cpu_seconds());
       repetition.after = limits = probe_.measure(kind_, with_float_);
     }
     profiles_.push_back(work_between(before, engine.work()));
@@ -160,10 +160,10 @@ class Bench {
       const bool unsteady = std::any_of(figures_.begin(), figures_.end(),
                                         [](const auto& f) { return f.unsteady > 0; });
       if (unsteady) {
-        print(fmt::format(
-            "unsteady: the limit just before and just after differ by more than {:.0f} %"
-            "; not in the share if the row has others\n",
-            100 * kSteadyWithin));
+        print(
+            fmt::format("unsteady: a limit just before and just after differ by more than {:.0f} %"
+                        "; not in the share if the row has others\n",
+                        100 * kSteadyWithin));
       }
       print(
           fmt::format("machine  read {:.1f} - {:.1f} GB/s, {} dot products {:.0f} - {:.0f} GMAC/s "

@@ -1,5 +1,8 @@
 #include "apps/speed_limits.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -61,19 +64,37 @@ const char* name_of(DotKind kind) {
   return kind == DotKind::kBf16 ? "bfloat16" : kind == DotKind::kFloat ? "float32" : "int8";
 }
 
-std::pair<double, double> steal_ticks() {
+CpuSeconds cpu_seconds() {
   std::ifstream file("/proc/stat");
   std::string word;
   file >> word;
-  double all = 0;
-  double stolen = 0;
-  for (int i = 0; i < 8; ++i) {
+  CpuSeconds out;
+  const auto ticks_per_second = static_cast<double>(sysconf(_SC_CLK_TCK));
+  for (int i = 0; i < 8; ++i) {  // user, nice, system, idle, iowait, irq, softirq, steal
     double ticks = 0;
     file >> ticks;
-    all += ticks;
-    if (i == 7) stolen = ticks;
+    const double seconds = ticks / ticks_per_second;
+    out.all += seconds;
+    if (i == 3 || i == 4) out.idle += seconds;
+    if (i == 7) out.stolen = seconds;
   }
-  return {stolen, all};
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+  };
+  out.own = seconds(usage.ru_utime) + seconds(usage.ru_stime);
+  return out;
+}
+
+double stolen_percent(const CpuSeconds& since, const CpuSeconds& now) {
+  return 100 * (now.stolen - since.stolen) / std::max(0.01, now.all - since.all);
+}
+
+double others_percent(const CpuSeconds& since, const CpuSeconds& now) {
+  const double all = now.all - since.all;
+  const double others = all - (now.idle - since.idle) - (now.own - since.own);
+  return 100 * std::max(0.0, others) / std::max(0.01, all);
 }
 
 MachineLimits LimitsProbe::measure(DotKind kind, bool with_float) {

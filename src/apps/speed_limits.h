@@ -4,7 +4,6 @@
 #pragma once
 
 #include <boost/json.hpp>
-#include <utility>
 
 #include "backend/cpu/probe.h"
 #include "model/model.h"
@@ -31,8 +30,16 @@ boost::json::object limits_json(const MachineLimits& limits);
 DotKind dot_kind(const ModelPlan& plan);
 const char* name_of(DotKind kind);
 
-// Ticks the hypervisor gave to others, and ticks in all: a noisy neighbour shows here.
-std::pair<double, double> steal_ticks();
+// Processor time of the whole machine in seconds up to now: what others took shows here.
+struct CpuSeconds {
+  double all = 0, idle = 0;
+  double stolen = 0;  // by the hypervisor
+  double own = 0;     // of this process
+};
+CpuSeconds cpu_seconds();
+double stolen_percent(const CpuSeconds& since, const CpuSeconds& now);
+// Other programs and the hypervisor.
+double others_percent(const CpuSeconds& since, const CpuSeconds& now);
 
 class LimitsProbe {
  public:

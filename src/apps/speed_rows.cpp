@@ -61,10 +61,11 @@ RooflineShare share_of(const Repetition& repetition, const Work& work) {
   const double compute = rate * work.macs / limits.gmacs_per_second;
   const MachineLimits& a = repetition.before;
   const MachineLimits& b = repetition.after;
+  const bool cores = agree(a.gmacs_per_second, b.gmacs_per_second);
   if (memory >= compute) {
-    return {100 * memory, "memory", agree(a.gbytes_per_second, b.gbytes_per_second)};
+    return {100 * memory, "memory", cores && agree(a.gbytes_per_second, b.gbytes_per_second)};
   }
-  return {100 * compute, "compute", agree(a.gmacs_per_second, b.gmacs_per_second)};
+  return {100 * compute, "compute", cores};
 }
 
 // Sets what is taken over the steady repetitions.
@@ -128,6 +129,7 @@ json::object row_json(const SpeedRow& row, const SpeedFigures& f) {
                                        {"roofline_percent", rounded(f.shares[i].percent)},
                                        {"bound", f.shares[i].bound},
                                        {"steady", f.shares[i].steady},
+                                       {"others_percent", rounded(one.others_percent)},
                                        {"before", limits_json(one.before)},
                                        {"after", limits_json(one.after)}});
   }

@@ -13,6 +13,7 @@ namespace serval {
 struct Repetition {
   double tokens_per_second = 0;
   MachineLimits before, after;  // measured just before and just after it
+  double others_percent = 0;    // of the machine's processor time, taken by others meanwhile
 };
 
 struct SpeedRow {

@@ -26,7 +26,7 @@ if name == "serval" and words[0] == "bench":
     works = [("prompt", p, 0, 1) for p in numbers("-p") if p]
     works += [("decode", n, d, b) for n in numbers("-n") if n for d in numbers("-d") for b in numbers("-B", 1)]
     rows = [{"test": t, "tokens": n, "depth": d, "batch": b, "tokens_per_second": 300.0 * repeat if n != 4096 else 200.0 * repeat,
-             "roofline_percent": 50.0 + 20 * (repeat == 2), "bound": "memory", "unsteady": int(repeat == 2), "limits": {},
+             "roofline_percent": 50.0 + 20 * (repeat in (2, 4)), "bound": "memory", "unsteady": int(repeat == 2), "limits": {}, "repetitions": [{"others_percent": 9.0 if repeat == 4 else 0.1}],
              "profile": [{"operator": "head", "limit_percent": 1.0}, {"operator": "attention", "limit_percent": 77.0}]} for t, n, d, b in works]
     print(json.dumps({"rows": rows, "machine": {"kernels": "fake", "steal_percent": 0}}))
 elif name == "serval" and words[0] == "inspect":
@@ -93,6 +93,13 @@ def test_every_row_of_a_model(bench):
     assert "limit" not in load["measured"]
 
 
+def test_shares_leave_out_what_was_disturbed(bench):
+    _, records = bench("--models", "qwen2.5-1.5b", "--rows", "decode", "--repeats", "4", peers=False)
+    record = records["qwen2.5-1.5b", "decode 128"]
+    assert [value["limit"] for value in record["repeats"]["serval"]] == [50, 70, 50, 70]
+    assert record["measured"]["limit"] == 50 and record["steady"]
+
+
 def test_figures_and_verdicts(bench):
     _, records = bench("--models", "qwen2.5-1.5b", "--rows", "prompt", "--repeats", "3")
     first, longer = records["qwen2.5-1.5b", "prompt 512"], records["qwen2.5-1.5b", "prompt 4096"]
@@ -134,8 +141,8 @@ def test_targets_are_for_every_row():
 
 def test_all_repeats_count_if_none_was_steady():
     record = comparison.Record("qwen2.5-0.5b", "decode", speed.DECODE)
-    for limit in (40, 60, 80):
-        record.add("serval", {"rate": 1, "limit": limit, "attention": 1, "bound": "memory", "steady": False})
+    for limit, others in ((40, 0), (60, 0), (80, 30)):
+        record.add("serval", {"rate": 1, "limit": limit, "attention": 1, "bound": "memory", "steady": others > 0, "others_percent": others})
     found = record.finished()
     assert found["measured"]["limit"] == 60 and not found["steady"]
     assert "unsteady" in "\n".join(comparison.table([found]))
