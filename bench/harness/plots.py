@@ -102,24 +102,26 @@ def draw(records, folder):
 
 
 def draw_comparison(records, path):
-    """For every model: tokens per second as a multiple of llama.cpp's, row by row, with the interval."""
+    """For every model: how many times faster than llama.cpp, row by row, with the interval, and the share of the machine's limit."""
     records = [record for record in records if "llama.cpp" in record["ratio"]]
     models = list(dict.fromkeys(record["model"] for record in records))
     if not models:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure = pyplot.figure(figsize=(3.2 * len(models) + 1.5, 3.4), layout="constrained")
+    most = max(sum(record["model"] == model for record in records) for model in models)
+    figure = pyplot.figure(figsize=(3.2 * len(models) + 1.5, 1.2 + 0.26 * most), layout="constrained")
     for axis, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models):
         rows = [record for record in records if record["model"] == model][::-1]
         ratios = [row["ratio"]["llama.cpp"] for row in rows]
         middle = [ratio["median"] for ratio in ratios]
         errors = [[m - r["low"] for m, r in zip(middle, ratios)], [r["high"] - m for m, r in zip(middle, ratios)]]
-        axis.barh([row["row"] for row in rows], middle, xerr=errors, color=COLOURS["serval"], capsize=2)
+        axis.barh([row["work"] for row in rows], middle, xerr=errors, color=COLOURS["serval"], capsize=2)
         for place, (value, row) in enumerate(zip(middle, rows)):
-            axis.annotate(f" {value:.1f} x, {row['limit_percent']:.0f} %", (0, place), va="center", fontsize=7, color="white")
+            share = f", {row['measured']['limit']:.0f} %" if "limit" in row["measured"] else ""
+            axis.annotate(f" {value:.1f} x{share}", (0, place), va="center", fontsize=7, color="white")
         axis.axvline(1, color=COLOURS["llama-server"], linewidth=1)
         axis.set_title(model, fontsize=10)
         axis.tick_params(labelsize=7)
-    figure.suptitle("speed as a multiple of llama.cpp's, and share of the machine's limit", fontsize=10)
+    figure.suptitle("times as fast as llama.cpp, and share of the machine's limit", fontsize=10)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

@@ -1,13 +1,11 @@
 // serval bench: prompt speed, decode speed at depth, decode speed of a batch, through the same
-// engine that everything else uses, beside what the machine can do, measured before and after in
-// this process.
+// engine that everything else uses, beside what the machine can do, measured in this process right
+// before and after every repetition.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
-#include <fstream>
 #include <memory>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -18,10 +16,10 @@
 #include "apps/model_argument.h"
 #include "apps/options.h"
 #include "apps/profile.h"
+#include "apps/speed_limits.h"
 #include "apps/speed_rows.h"
 #include "apps/speed_runs.h"
 #include "apps/terminal.h"
-#include "backend/cpu/probe.h"
 #include "format/gguf.h"
 #include "model/model.h"
 
@@ -39,47 +37,6 @@ struct BenchOptions {
   bool profile = false;
   bool json = false;
 };
-
-MachineLimits measure_machine(int threads, DotKind kind) {
-  return {measure_read_bandwidth(threads), measure_dot_peak(threads, kind)};
-}
-
-// The dot products that most of the model's multiply-adds are: the plan's shapes begin with the
-// format, as in "attn_qkv: BF16 [1152 x 896]".
-DotKind kind_of(const ModelPlan& plan) {
-  uint64_t all = 0;
-  uint64_t bf16 = 0;
-  uint64_t floats = 0;
-  for (const PlanRow& row : plan.rows) {
-    const size_t name = row.what.find(": ");
-    const std::string_view shape =
-        std::string_view(row.what).substr(name == std::string::npos ? 0 : name + 2);
-    all += row.macs;
-    if (shape.starts_with("BF16 ")) bf16 += row.macs;
-    if (shape.starts_with("F16 ") || shape.starts_with("F32 ")) floats += row.macs;
-  }
-  return 2 * bf16 > all ? DotKind::kBf16 : 2 * floats > all ? DotKind::kFloat : DotKind::kInt8;
-}
-
-const char* name_of(DotKind kind) {
-  return kind == DotKind::kBf16 ? "bfloat16" : kind == DotKind::kFloat ? "float32" : "int8";
-}
-
-// Ticks the hypervisor gave to others, and ticks in all: a noisy neighbour shows here.
-std::pair<double, double> steal_ticks() {
-  std::ifstream file("/proc/stat");
-  std::string word;
-  file >> word;
-  double all = 0;
-  double stolen = 0;
-  for (int i = 0; i < 8; ++i) {
-    double ticks = 0;
-    file >> ticks;
-    all += ticks;
-    if (i == 7) stolen = ticks;
-  }
-  return {stolen, all};
-}
 
 std::vector<SpeedRow> planned_rows(const BenchOptions& options) {
   std::vector<SpeedRow> rows;
@@ -99,14 +56,13 @@ std::vector<SpeedRow> planned_rows(const BenchOptions& options) {
 class Bench {
  public:
   Bench(BenchOptions options, std::string path)
-      : options_(std::move(options)), path_(std::move(path)) {}
+      : options_(std::move(options)), path_(std::move(path)), probe_(options_.engine.threads) {}
 
   int run() {
     rows_ = planned_rows(options_);
     if (rows_.empty()) throw UsageError("nothing to measure: -p and -n are both 0");
     read_plan();
-    const auto steal_before = steal_ticks();
-    before_ = measure_machine(options_.engine.threads, kind_);
+    const CpuSeconds begin = cpu_seconds();
     {
       const std::unique_ptr<Engine> engine = load_engine(config());
       info_ = engine->info();
@@ -119,10 +75,7 @@ class Bench {
       for (SpeedRow& row : rows_) measure(*engine, row);
       digest_ = logits_digest(*engine);
     }
-    after_ = measure_machine(options_.engine.threads, kind_);
-    const auto steal_after = steal_ticks();
-    steal_percent_ = 100 * (steal_after.first - steal_before.first) /
-                     std::max(1.0, steal_after.second - steal_before.second);
+    steal_percent_ = stolen_percent(begin, cpu_seconds());
     report();
     return kExitDone;
   }
@@ -136,7 +89,8 @@ class Bench {
                       : options_.engine.kv_type == "q8_0" ? KvType::kQ8_0
                                                           : KvType::kF16;
     plan_ = plan_model(*file, limits, kv);
-    kind_ = kind_of(plan_);
+    kind_ = dot_kind(plan_);
+    with_float_ = options_.profile && kv != KvType::kQ8_0;
     const int trained = plan_.config.context_length;
     const auto too_long = [&](const SpeedRow& row) { return row.depth + row.tokens + 1 > trained; };
     if (std::any_of(rows_.begin(), rows_.end(), too_long)) {
@@ -163,43 +117,67 @@ class Bench {
   }
 
   void measure(Engine& engine, SpeedRow& row) {
-    Profile before;
     // The first run warms caches, and computes the KV that later runs at depth find again.
-    for (int i = -1; i < options_.repetitions; ++i) {
-      if (i == 0) before = engine.work();
-      const double rate =
-          row.decode ? decode_rate(engine, row)
-                     : prompt_rate(engine, row.tokens, 1000 + static_cast<uint64_t>(i + 1));
-      if (i >= 0) row.rates.push_back(rate);
+    timed(engine, row, 0);
+    const Profile before = engine.work();
+    MachineLimits limits = probe_.measure(kind_, with_float_);
+    for (int i = 0; i < options_.repetitions; ++i) {
+      Repetition& repetition = row.repetitions.emplace_back();
+      repetition.before = limits;
+      const CpuSeconds begin = cpu_seconds();
+      repetition.tokens_per_second = timed(engine, row, i + 1);
+      repetition.others_percent = others_percent(begin, cpu_seconds());
+      repetition.after = limits = probe_.measure(kind_, with_float_);
     }
     profiles_.push_back(work_between(before, engine.work()));
+    figures_.push_back(figures(row, plan_, options_.engine.batch));
     if (options_.json) return;
-    print(table_line(row, figures(row, plan_, options_.engine.batch, before_)));
-    if (options_.profile) print(profile_table(profiles_.back(), before_));
+    print(table_line(row, figures_.back()));
+    if (options_.profile) print(profile_table(profiles_.back(), figures_.back().limits));
+  }
+
+  static double timed(Engine& engine, const SpeedRow& row, int run) {
+    return row.decode ? decode_rate(engine, row)
+                      : prompt_rate(engine, row.tokens, 1000 + static_cast<uint64_t>(run));
+  }
+
+  // The lowest and the highest of each limit over the whole run.
+  std::pair<MachineLimits, MachineLimits> range() const {
+    MachineLimits low = rows_.front().repetitions.front().before;
+    MachineLimits high = low;
+    for (const SpeedRow& row : rows_) {
+      for (const Repetition& one : row.repetitions) {
+        low = lower_of(low, lower_of(one.before, one.after));
+        high = higher_of(high, higher_of(one.before, one.after));
+      }
+    }
+    return {low, high};
   }
 
   void report() const {
-    const MachineLimits limits{std::max(before_.gbytes_per_second, after_.gbytes_per_second),
-                               std::max(before_.gmacs_per_second, after_.gmacs_per_second)};
+    const auto [low, high] = range();
     if (!options_.json) {
+      const bool unsteady = std::any_of(figures_.begin(), figures_.end(),
+                                        [](const auto& f) { return f.unsteady > 0; });
+      if (unsteady) {
+        print(
+            fmt::format("unsteady: a limit just before and just after differ by more than {:.0f} %"
+                        "; not in the share if the row has others\n",
+                        100 * kSteadyWithin));
+      }
       print(
-          fmt::format("machine  read {:.1f} GB/s before, {:.1f} after; {} dot products {:.0f} "
-                      "GMAC/s before, {:.0f} after; {:.1f} % stolen\nlogits   {}\n",
-                      before_.gbytes_per_second, after_.gbytes_per_second, name_of(kind_),
-                      before_.gmacs_per_second, after_.gmacs_per_second, steal_percent_, digest_));
+          fmt::format("machine  read {:.1f} - {:.1f} GB/s, {} dot products {:.0f} - {:.0f} GMAC/s "
+                      "during the run; {:.1f} % stolen\nlogits   {}\n",
+                      low.gbytes_per_second, high.gbytes_per_second, name_of(kind_),
+                      low.gmacs_per_second, high.gmacs_per_second, steal_percent_, digest_));
       return;
     }
     json::array rows;
     for (size_t i = 0; i < rows_.size(); ++i) {
-      json::object row =
-          row_json(rows_[i], figures(rows_[i], plan_, options_.engine.batch, limits));
-      if (options_.profile) row["profile"] = profile_json(profiles_[i], limits);
+      json::object row = row_json(rows_[i], figures_[i]);
+      if (options_.profile) row["profile"] = profile_json(profiles_[i], figures_[i].limits);
       rows.push_back(std::move(row));
     }
-    const auto machine = [](const MachineLimits& m) {
-      return json::object{{"read_gbytes_per_second", m.gbytes_per_second},
-                          {"dot_gmacs_per_second", m.gmacs_per_second}};
-    };
     json::object out;
     out["model"] = {{"name", info_.name},
                     {"architecture", info_.architecture},
@@ -209,7 +187,7 @@ class Bench {
                     {"macs_per_token", plan_.macs_per_token + plan_.head_macs}};
     out["machine"] = {{"threads", info_.threads},       {"backend", info_.backend},
                       {"kernels", info_.kernels},       {"dot_products", name_of(kind_)},
-                      {"before", machine(before_)},     {"after", machine(after_)},
+                      {"lowest", limits_json(low)},     {"highest", limits_json(high)},
                       {"steal_percent", steal_percent_}};
     out["load_ms"] = info_.load_ms;
     out["rows"] = std::move(rows);
@@ -219,12 +197,14 @@ class Bench {
 
   BenchOptions options_;
   std::string path_, digest_;
+  LimitsProbe probe_;
   std::vector<SpeedRow> rows_;
-  std::vector<Profile> profiles_;  // of the rows
+  std::vector<SpeedFigures> figures_;  // of the rows
+  std::vector<Profile> profiles_;
   ModelPlan plan_;
   ModelInfo info_;
-  MachineLimits before_, after_;
   DotKind kind_ = DotKind::kInt8;
+  bool with_float_ = false;
   double steal_percent_ = 0;
 };
 

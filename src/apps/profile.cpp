@@ -19,7 +19,8 @@ struct Rates {
   double limit_percent = 0;      // of the nearer limit
 };
 
-// Attention multiplies floats, for which no limit was measured: it is held against memory alone.
+// Attention over a float cache is held against memory and float multiply-adds, over q8_0 against
+// memory alone: its arithmetic is integer and has no peak of its own here.
 Rates rates_of(const OperatorWork& work, const MachineLimits& limits) {
   Rates out;
   const double seconds = static_cast<double>(work.nanoseconds) / 1e9;
@@ -28,9 +29,9 @@ Rates rates_of(const OperatorWork& work, const MachineLimits& limits) {
   out.gbytes = static_cast<double>(work.bytes) / seconds / 1e9;
   out.gmacs = static_cast<double>(work.macs) / seconds / 1e9;
   const double memory = limits.gbytes_per_second > 0 ? out.gbytes / limits.gbytes_per_second : 0;
-  const double dots = limits.gmacs_per_second > 0 && work.op != Operator::kAttention
-                          ? out.gmacs / limits.gmacs_per_second
-                          : 0;
+  const double peak =
+      work.op == Operator::kAttention ? limits.float_gmacs_per_second : limits.gmacs_per_second;
+  const double dots = peak > 0 ? out.gmacs / peak : 0;
   out.limit_percent = 100 * std::max(memory, dots);
   return out;
 }

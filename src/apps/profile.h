@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/speed_rows.h"
+#include "apps/speed_limits.h"
 #include "serval/watch.h"
 
 namespace serval {

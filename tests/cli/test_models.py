@@ -240,9 +240,26 @@ def test_bench(serval, smol):
     assert len(result["rows"]) == 1 + 4
     for row in result["rows"]:
         assert row["tokens_per_second_best"] >= row["tokens_per_second"] > 0
-        assert row["roofline_percent"] > 0
-    for when in ("before", "after"):
-        assert result["machine"][when]["read_gbytes_per_second"] > 1
+        repetitions = row["repetitions"]
+        assert len(repetitions) == 2
+        # The median of the steady repetitions' shares, of all if none was steady.
+        used = [one for one in repetitions if one["steady"]] or repetitions
+        assert row["unsteady"] == sum(not one["steady"] for one in repetitions)
+        assert math.isclose(row["roofline_percent"], sum(one["roofline_percent"] for one in used) / len(used), abs_tol=0.002)
+        for one in repetitions:
+            limit, figure = {"memory": ("read_gbytes_per_second", "gbytes_per_second"), "compute": ("dot_gmacs_per_second", "gmacs_per_second")}[one["bound"]]
+            before, after = one["before"][limit], one["after"][limit]
+            checked = {limit, "dot_gmacs_per_second"}
+            assert one["steady"] == all(abs(one["before"][name] - one["after"][name]) <= 0.15 * (one["before"][name] + one["after"][name]) / 2
+                                        for name in checked)
+            assert 0 <= one["others_percent"] <= 100
+            rate = row[figure] * one["tokens_per_second"] / row["tokens_per_second"]
+            assert math.isclose(one["roofline_percent"], 100 * rate / ((before + after) / 2), rel_tol=0.01)
+    # What one repetition ends with, the next begins with.
+    assert result["rows"][1]["repetitions"][0]["after"] == result["rows"][1]["repetitions"][1]["before"]
+    lowest, highest = (result["machine"][which] for which in ("lowest", "highest"))
+    assert highest["read_gbytes_per_second"] >= lowest["read_gbytes_per_second"] > 1
+    assert highest["dot_gmacs_per_second"] >= lowest["dot_gmacs_per_second"] > 1
     assert len(result["logits_digest"]) == 16
     again = serval("bench", smol, "-p", "0", "-n", "4", "-d", "0", "-B", "1", "-r", "1", "--json").json
     assert again["logits_digest"] == result["logits_digest"]

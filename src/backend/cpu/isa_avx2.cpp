@@ -340,11 +340,15 @@ static uint64_t read_memory(const uint8_t* data, size_t bytes) {
 static double dot_macs(int64_t repeats) {
   alignas(64) static const int8_t operand[64] = {1};
   I32 sum[4] = {zero_i32(), zero_i32(), zero_i32(), zero_i32()};
-  const DotWeights<false> w(set1_i32(0x01010101));
+  // What the compiler cannot see through: or it would multiply equal halves, and all repeats, once.
+  DotWeights<false> w(set1_i32(0x01010101));
+  asm volatile("" : "+x"(w.size.a), "+x"(w.size.b));
   for (int64_t r = 0; r < repeats; ++r) {
+    const int8_t* at = operand;
+    asm volatile("" : "+r"(at));
     SERVAL_UNROLL
     for (int i = 0; i < 4; ++i) {
-      w.dot(sum[i], operand + 4 * i);
+      w.dot(sum[i], at + 4 * i);
       asm volatile("" : "+x"(sum[i].a), "+x"(sum[i].b));
     }
   }
