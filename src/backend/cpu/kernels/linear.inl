@@ -245,7 +245,8 @@ static SERVAL_INLINE int tile_rows(const Activations& a, int first) {
   return a.rows - first < a.tile ? a.rows - first : a.tile;
 }
 
-static constexpr int kPrefetchDistance = 4096;
+// Nearer than this, the hardware's own stream and these get in each other's way (docs/kernels.md).
+static constexpr int kPrefetchDistance = 8192;
 
 template <class Format>
 static void multiply_in_registers(const PanelJob& job) {
