@@ -1,8 +1,4 @@
 // AVX2 with FMA and F16C: two registers are one line of 16 rows x 4 k, rows 0-7 and 8-15.
-//
-// Without VNNI the four products of a row are summed by vpmaddubsw (pairs, 16 bit) and vpmaddwd. A
-// pair of 8-bit weights would overflow 16 bits (2 * 255 * 127), so wide weights are taken as signed
-// (byte - 128): |w| <= 128 times the activation with the weight's sign stays within 2 * 128 * 127.
 
 #include "backend/cpu/kernel_table.h"
 
@@ -25,9 +21,8 @@ using I16 = I32;  // 16 pairs
 
 static constexpr const char* kTableName = "avx2";
 static constexpr const char* kNumericsId = "cpu-avx2-3";
-static constexpr int kGroupTokens = 2;
+static constexpr int kGroupTokens = 4;
 static constexpr int kBulkTile = kTileTokens;
-static constexpr int kWideBias = 128;
 
 // ---- 16 floats
 static SERVAL_INLINE F32 zero_f32() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
@@ -250,9 +245,25 @@ static SERVAL_INLINE U8 lookup_line(const uint8_t* table, U8 index) {
   return {_mm256_shuffle_epi8(all, index.a), _mm256_shuffle_epi8(all, index.b)};
 }
 
-// sum[row] += dot of the row's four bytes (less 128 if wide) with four activations.
-template <bool kWide>
+// ---- dot products of bytes
+//
+// vpmaddubsw sums the products of two unsigned weights and two activations (-128 .. 127) in 16
+// signed bits. With weights up to kMost a pair is at most 2 * 128 * kMost, so the pairs of
+// together(kMost) lines are summed before they are widened, and none of it can saturate or wrap:
+//   kMost 15: 8 * 2 * 128 * 15 = 30720, 31: 4 * 2 * 128 * 31 = 31744, 63: 2 * 2 * 128 * 63 = 32256.
+// Larger weights are taken as signed (byte - 128), their size times the activation with their sign:
+// 2 * 128 * 127 = 32512, as activations that change their sign are not less than -127.
+static constexpr int dot_most(int most) {
+  return most <= 15 ? 15 : most <= 31 ? 31 : most <= 63 ? 63 : 255;
+}
+static constexpr int dot_bias(int most) { return dot_most(most) == 255 ? 128 : 0; }
+static constexpr int together(int most) {
+  return dot_most(most) == 15 ? 8 : dot_most(most) == 31 ? 4 : dot_most(most) == 63 ? 2 : 1;
+}
+
+template <int kMost>
 struct DotWeights {
+  static constexpr bool kWide = dot_bias(kMost) != 0;
   U8 size, sign;
   DotWeights() = default;
   SERVAL_INLINE explicit DotWeights(U8 bytes) : size(bytes), sign(bytes) {
@@ -261,15 +272,38 @@ struct DotWeights {
     sign = {_mm256_xor_si256(bytes.a, flip), _mm256_xor_si256(bytes.b, flip)};
     size = {_mm256_abs_epi8(sign.a), _mm256_abs_epi8(sign.b)};
   }
-  SERVAL_INLINE void dot(I32& sum, const int8_t* activations) const {
-    const __m256i ones = _mm256_set1_epi16(1);
+  SERVAL_INLINE I16 pairs(const int8_t* activations) const {
     int four;
     __builtin_memcpy(&four, activations, 4);
     const __m256i all = _mm256_set1_epi32(four);
     const __m256i a = kWide ? _mm256_sign_epi8(all, sign.a) : all;
     const __m256i b = kWide ? _mm256_sign_epi8(all, sign.b) : all;
-    sum.a = _mm256_add_epi32(sum.a, _mm256_madd_epi16(_mm256_maddubs_epi16(size.a, a), ones));
-    sum.b = _mm256_add_epi32(sum.b, _mm256_madd_epi16(_mm256_maddubs_epi16(size.b, b), ones));
+    return {_mm256_maddubs_epi16(size.a, a), _mm256_maddubs_epi16(size.b, b)};
+  }
+};
+
+// Of `kLines` lines. The empty statements keep g++ from summing in another order, all products at
+// once in more registers than there are.
+template <int kMost, int kLines>
+struct DotSum {
+  static constexpr int kTogether = together(kMost) < kLines ? together(kMost) : kLines;
+  const uint8_t* first;
+  I16 narrow;
+  I32 wide;
+  DotSum() = default;
+  SERVAL_INLINE explicit DotSum(const uint8_t* at) : first(at), wide(zero_i32()) {}
+  SERVAL_INLINE void add(int line, const DotWeights<kMost>& w, const int8_t* a) {
+    const I16 pairs = w.pairs(a);
+    const bool begin = line % kTogether == 0;
+    narrow.a = begin ? pairs.a : _mm256_add_epi16(narrow.a, pairs.a);
+    narrow.b = begin ? pairs.b : _mm256_add_epi16(narrow.b, pairs.b);
+    asm("" : "+x"(narrow.a), "+x"(narrow.b));
+    if (line % kTogether < kTogether - 1) return;
+    dot_pairs(wide, narrow, set1_i32(0x00010001));
+    asm("" : "+x"(wide.a), "+x"(wide.b));
+  }
+  SERVAL_INLINE I32 total() const {
+    return first == nullptr ? wide : add_i32(wide, broadcast_i32(first));
   }
 };
 
@@ -341,14 +375,14 @@ static double dot_macs(int64_t repeats) {
   alignas(64) static const int8_t operand[64] = {1};
   I32 sum[4] = {zero_i32(), zero_i32(), zero_i32(), zero_i32()};
   // What the compiler cannot see through: or it would multiply equal halves, and all repeats, once.
-  DotWeights<false> w(set1_i32(0x01010101));
+  DotWeights<127> w(set1_i32(0x01010101));
   asm volatile("" : "+x"(w.size.a), "+x"(w.size.b));
   for (int64_t r = 0; r < repeats; ++r) {
     const int8_t* at = operand;
     asm volatile("" : "+r"(at));
     SERVAL_UNROLL
     for (int i = 0; i < 4; ++i) {
-      w.dot(sum[i], at + 4 * i);
+      dot_pairs(sum[i], w.pairs(at + 4 * i), set1_i32(0x00010001));
       asm volatile("" : "+x"(sum[i].a), "+x"(sum[i].b));
     }
   }

@@ -28,7 +28,6 @@ static constexpr const char* kTableName = "portable";
 static constexpr const char* kNumericsId = "cpu-portable-3";
 static constexpr int kGroupTokens = 2;
 static constexpr int kBulkTile = kTileTokens;
-static constexpr int kWideBias = 0;
 
 template <typename Vector, typename Each>
 static SERVAL_INLINE Vector lanes(const Each& each) {
@@ -282,18 +281,30 @@ static SERVAL_INLINE U8 lookup_line(const uint8_t* table, const U8& index) {
   return out;
 }
 
-// sum[row] += dot of the row's four bytes with four activations.
-template <bool kWide>
+// ---- dot products of bytes
+static constexpr int dot_bias(int) { return 0; }
+static constexpr int dot_most(int) { return 255; }
+
+template <int kMost>
 struct DotWeights {
   U8 line;
   DotWeights() = default;
   SERVAL_INLINE explicit DotWeights(const U8& bytes) : line(bytes) {}
-  SERVAL_INLINE void dot(I32& sum, const int8_t* a) const {
+};
+
+template <int kMost, int kLines>
+struct DotSum {
+  I32 sum;
+  DotSum() = default;
+  SERVAL_INLINE explicit DotSum(const uint8_t* first)
+      : sum(first == nullptr ? zero_i32() : broadcast_i32(first)) {}
+  SERVAL_INLINE void add(int, const DotWeights<kMost>& w, const int8_t* a) {
     for (int i = 0; i < 16; ++i) {
-      sum.v[i] += line.v[4 * i] * a[0] + line.v[4 * i + 1] * a[1] + line.v[4 * i + 2] * a[2] +
-                  line.v[4 * i + 3] * a[3];
+      sum.v[i] += w.line.v[4 * i] * a[0] + w.line.v[4 * i + 1] * a[1] +
+                  w.line.v[4 * i + 2] * a[2] + w.line.v[4 * i + 3] * a[3];
     }
   }
+  SERVAL_INLINE I32 total() const { return sum; }
 };
 
 // The first of the 16 lanes that equals x; 16: none.
@@ -357,13 +368,14 @@ static uint64_t read_memory(const uint8_t* data, size_t bytes) {
 
 static double dot_macs(int64_t repeats) {
   static const int8_t operand[64] = {1};
-  I32 sum[4] = {zero_i32(), zero_i32(), zero_i32(), zero_i32()};
+  DotSum<255, 1> sum[4];
+  for (DotSum<255, 1>& s : sum) s = DotSum<255, 1>(nullptr);
   U8 line;
   for (int i = 0; i < 64; ++i) line.v[i] = 1;
-  const DotWeights<false> w(line);
+  const DotWeights<255> w(line);
   for (int64_t r = 0; r < repeats; ++r) {
     for (int i = 0; i < 4; ++i) {
-      w.dot(sum[i], operand + 4 * i);
+      sum[i].add(i, w, operand + 4 * i);
       asm volatile("" ::"r"(&sum[i]) : "memory");
     }
   }

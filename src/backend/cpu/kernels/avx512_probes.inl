@@ -17,16 +17,16 @@ static uint64_t read_memory(const uint8_t* data, size_t bytes) {
 
 static double dot_macs(int64_t repeats) {
   alignas(64) static const int8_t operand[64] = {1};
-  I32 sum[16];
+  DotSum<255, 1> sum[16];
   SERVAL_UNROLL
-  for (int i = 0; i < 16; ++i) sum[i] = zero_i32();
-  const DotWeights<false> w(_mm512_set1_epi8(1));
+  for (int i = 0; i < 16; ++i) sum[i] = DotSum<255, 1>(nullptr);
+  const DotWeights<255> w(_mm512_set1_epi8(1));
   for (int64_t r = 0; r < repeats; ++r) {
     SERVAL_UNROLL
-    for (int i = 0; i < 16; ++i) w.dot(sum[i], operand + 4 * i);
+    for (int i = 0; i < 16; ++i) sum[i].add(i, w, operand + 4 * i);
   }
   SERVAL_UNROLL
-  for (int i = 0; i < 16; ++i) asm volatile("" ::"v"(sum[i]));
+  for (int i = 0; i < 16; ++i) asm volatile("" ::"v"(sum[i].sum));
   return static_cast<double>(repeats) * 16.0 * 64.0;
 }
 

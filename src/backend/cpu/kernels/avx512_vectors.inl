@@ -12,7 +12,6 @@ using I16 = __m512i;  // 16 pairs
 
 static constexpr int kGroupTokens = 8;
 static constexpr int kBulkTile = 6;  // two panels and six tokens fill the 32 registers
-static constexpr int kWideBias = 0;  // dot() takes bytes up to 255 as they are
 
 // ---- 16 floats
 static SERVAL_INLINE F32 zero_f32() { return _mm512_setzero_ps(); }
@@ -144,20 +143,32 @@ static SERVAL_INLINE U8 lookup_line(const uint8_t* table, U8 index) {
       _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(table))), index);
 }
 
-// sum[row] += dot of the row's four bytes with four activations.
-template <bool kWide>
+// ---- dot products of bytes; every byte is taken as it is
+static constexpr int dot_bias(int) { return 0; }
+static constexpr int dot_most(int) { return 255; }
+
+template <int kMost>
 struct DotWeights {
   U8 line;
   DotWeights() = default;
   SERVAL_INLINE explicit DotWeights(U8 bytes) : line(bytes) {}
-  SERVAL_INLINE void dot(I32& sum, const int8_t* a) const {
+};
+
+template <int kMost, int kLines>
+struct DotSum {
+  I32 sum;
+  DotSum() = default;
+  SERVAL_INLINE explicit DotSum(const uint8_t* first)
+      : sum(first == nullptr ? zero_i32() : broadcast_i32(first)) {}
+  SERVAL_INLINE void add(int, const DotWeights<kMost>& w, const int8_t* a) {
     asm("vpdpbusd %2%{1to16%}, %1, %0"
         : "+v"(sum)
-        : "v"(line), "m"(*reinterpret_cast<const int32_t*>(a)));
+        : "v"(w.line), "m"(*reinterpret_cast<const int32_t*>(a)));
   }
-  SERVAL_INLINE void dot(I32& sum, I32 a) const {
-    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(line), "v"(a));
+  SERVAL_INLINE void add(int, const DotWeights<kMost>& w, I32 a) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w.line), "v"(a));
   }
+  SERVAL_INLINE I32 total() const { return sum; }
 };
 
 // The first of the 16 lanes that equals x; 16: none.

@@ -2,7 +2,8 @@
 //
 // A panel holds 16 output rows; each of its blocks covers 32 or 256 k. A block is decoded chunk by
 // chunk (32 k) into eight lines of unsigned bytes: line j holds k = 4j .. 4j+3 of the 16 rows, row
-// r in bytes 4r .. 4r+3. The weight is scale[row] * (byte - zero) + min[row]. Within a chunk a
+// r in bytes 4r .. 4r+3. The weight is scale[row] * (byte - kZero) + min[row]; no byte is more than
+// kMost, whatever the file holds. Within a chunk a
 // format stores its bits so that every line needs at most one shift per source:
 //   nibbles  4 lines: line j has the low 4 bits of k = 4j+b in its low and of k = 16+4j+b in its
 //   high half bits     1 line:  bit g of byte (r, b) belongs to k = 4g + b pairs    2 lines: bits
@@ -74,24 +75,27 @@ static SERVAL_INLINE F32 load_u8_f32(const uint8_t* p) { return to_f32(load_u8_i
 // ---- formats of 32
 
 struct Q4_0 {
-  static constexpr int kIndex = 3, kChunks = 1, kBlockBytes = 288, kSubs = 1, kZero = 8;
-  static constexpr bool kMin = false, kWide = false, kInPlace = false;
+  static constexpr int kIndex = 3, kChunks = 1, kBlockBytes = 288, kSubs = 1;
+  static constexpr int kZero = 8, kMost = 15;
+  static constexpr bool kMin = false;
   static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) { return nibble_line(w + 32, j); }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
   static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
 };
 
 struct Q4_1 {
-  static constexpr int kIndex = 4, kChunks = 1, kBlockBytes = 320, kSubs = 1, kZero = 0;
-  static constexpr bool kMin = true, kWide = false, kInPlace = false;
+  static constexpr int kIndex = 4, kChunks = 1, kBlockBytes = 320, kSubs = 1;
+  static constexpr int kZero = 0, kMost = 15;
+  static constexpr bool kMin = true;
   static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) { return nibble_line(w + 64, j); }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
   static SERVAL_INLINE F32 min(const uint8_t* w, int, int) { return load_f16(w + 32); }
 };
 
 struct Q5_0 {
-  static constexpr int kIndex = 5, kChunks = 1, kBlockBytes = 352, kSubs = 1, kZero = 16;
-  static constexpr bool kMin = false, kWide = false, kInPlace = false;
+  static constexpr int kIndex = 5, kChunks = 1, kBlockBytes = 352, kSubs = 1;
+  static constexpr int kZero = 16, kMost = 31;
+  static constexpr bool kMin = false;
   static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
     return or_line(nibble_line(w + 96, j), bit_line(w + 32, j));
   }
@@ -100,8 +104,9 @@ struct Q5_0 {
 };
 
 struct Q5_1 {
-  static constexpr int kIndex = 6, kChunks = 1, kBlockBytes = 384, kSubs = 1, kZero = 0;
-  static constexpr bool kMin = true, kWide = false, kInPlace = false;
+  static constexpr int kIndex = 6, kChunks = 1, kBlockBytes = 384, kSubs = 1;
+  static constexpr int kZero = 0, kMost = 31;
+  static constexpr bool kMin = true;
   static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
     return or_line(nibble_line(w + 128, j), bit_line(w + 64, j));
   }
@@ -111,9 +116,9 @@ struct Q5_1 {
 
 // Stored as q + 128.
 struct Q8_0 {
-  static constexpr int kIndex = 7, kChunks = 1, kBlockBytes = 544, kSubs = 1, kZero = 128;
-  static constexpr bool kMin = false, kWide = true, kInPlace = true;
-  static SERVAL_INLINE const uint8_t* lines(const uint8_t* w, int) { return w + 32; }
+  static constexpr int kIndex = 7, kChunks = 1, kBlockBytes = 544, kSubs = 1;
+  static constexpr int kZero = 128, kMost = 255;
+  static constexpr bool kMin = false;
   static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) { return load_line(w + 32 + 64 * j); }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
   static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
@@ -124,8 +129,9 @@ alignas(16) static const uint8_t kIq4Codes[16] = {1,   24,  45,  63,  79,  93,  
                                                   129, 141, 153, 166, 181, 197, 217, 241};
 
 struct Iq4Nl {
-  static constexpr int kIndex = 13, kChunks = 1, kBlockBytes = 288, kSubs = 1, kZero = 128;
-  static constexpr bool kMin = false, kWide = true, kInPlace = false;
+  static constexpr int kIndex = 13, kChunks = 1, kBlockBytes = 288, kSubs = 1;
+  static constexpr int kZero = 128, kMost = 241;
+  static constexpr bool kMin = false;
   static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
     return lookup_line(kIq4Codes, nibble_line(w + 32, j));
   }
@@ -138,8 +144,9 @@ alignas(16) static const uint8_t kFp4Codes[16] = {12, 13, 14, 15, 16, 18, 20, 24
                                                   12, 11, 10, 9,  8,  6,  4,  0};
 
 struct Mxfp4 {
-  static constexpr int kIndex = 15, kChunks = 1, kBlockBytes = 272, kSubs = 1, kZero = 12;
-  static constexpr bool kMin = false, kWide = false, kInPlace = false;
+  static constexpr int kIndex = 15, kChunks = 1, kBlockBytes = 272, kSubs = 1;
+  static constexpr int kZero = 12, kMost = 24;
+  static constexpr bool kMin = false;
   static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
     return lookup_line(kFp4Codes, nibble_line(w + 16, j));
   }
@@ -170,8 +177,9 @@ static SERVAL_INLINE F32 k_min(const uint8_t* p, int c) {
 }
 
 struct Q4_K {
-  static constexpr int kIndex = 10, kChunks = 8, kBlockBytes = 2304, kSubs = 1, kZero = 0;
-  static constexpr bool kMin = true, kWide = false, kInPlace = false;
+  static constexpr int kIndex = 10, kChunks = 8, kBlockBytes = 2304, kSubs = 1;
+  static constexpr int kZero = 0, kMost = 15;
+  static constexpr bool kMin = true;
   static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
     return nibble_line(w + 256 + 256 * c, j);
   }
@@ -184,8 +192,9 @@ struct Q4_K {
 };
 
 struct Q5_K {
-  static constexpr int kIndex = 11, kChunks = 8, kBlockBytes = 2816, kSubs = 1, kZero = 0;
-  static constexpr bool kMin = true, kWide = false, kInPlace = false;
+  static constexpr int kIndex = 11, kChunks = 8, kBlockBytes = 2816, kSubs = 1;
+  static constexpr int kZero = 0, kMost = 31;
+  static constexpr bool kMin = true;
   static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
     const uint8_t* p = w + 256 + 320 * c;
     return or_line(nibble_line(p + 64, j), bit_line(p, j));
@@ -199,8 +208,9 @@ struct Q5_K {
 };
 
 struct Q6_K {
-  static constexpr int kIndex = 12, kChunks = 8, kBlockBytes = 3360, kSubs = 2, kZero = 32;
-  static constexpr bool kMin = false, kWide = false, kInPlace = false;
+  static constexpr int kIndex = 12, kChunks = 8, kBlockBytes = 3360, kSubs = 2;
+  static constexpr int kZero = 32, kMost = 63;
+  static constexpr bool kMin = false;
   static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
     const uint8_t* p = w + 288 + 384 * c;
     return or_line(nibble_line(p + 128, j), high_pair_line(p, j));
@@ -213,8 +223,9 @@ struct Q6_K {
 
 // Scales: 16 x 16 bytes, scale in the low, min in the high half.
 struct Q2_K {
-  static constexpr int kIndex = 8, kChunks = 8, kBlockBytes = 1344, kSubs = 2, kZero = 0;
-  static constexpr bool kMin = true, kWide = false, kInPlace = false;
+  static constexpr int kIndex = 8, kChunks = 8, kBlockBytes = 1344, kSubs = 2;
+  static constexpr int kZero = 0, kMost = 3;
+  static constexpr bool kMin = true;
   static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
     return pair_line(w + 320 + 128 * c, j);
   }
@@ -230,8 +241,9 @@ struct Q2_K {
 // Six-bit scales of sixteen sub-blocks: 8 x 16 bytes (sub-block 2c low, 2c+1 high half), then
 // 4 x 16 bytes with the high two bits of sub-blocks 4i .. 4i+3.
 struct Q3_K {
-  static constexpr int kIndex = 9, kChunks = 8, kBlockBytes = 1760, kSubs = 2, kZero = 4;
-  static constexpr bool kMin = false, kWide = false, kInPlace = false;
+  static constexpr int kIndex = 9, kChunks = 8, kBlockBytes = 1760, kSubs = 2;
+  static constexpr int kZero = 4, kMost = 7;
+  static constexpr bool kMin = false;
   static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
     const uint8_t* p = w + 224 + 192 * c;
     return or_line(pair_line(p + 64, j), and_line(srl_line<2>(bit_line(p, j)), 4));
@@ -247,8 +259,9 @@ struct Q3_K {
 
 // Scales: 2 x 16 bytes of high bits (sub-blocks 4i .. 4i+3), 4 x 16 bytes of low halves (2i, 2i+1).
 struct Iq4Xs {
-  static constexpr int kIndex = 14, kChunks = 8, kBlockBytes = 2176, kSubs = 1, kZero = 128;
-  static constexpr bool kMin = false, kWide = true, kInPlace = false;
+  static constexpr int kIndex = 14, kChunks = 8, kBlockBytes = 2176, kSubs = 1;
+  static constexpr int kZero = 128, kMost = 241;
+  static constexpr bool kMin = false;
   static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
     return lookup_line(kIq4Codes, nibble_line(w + 128 + 256 * c, j));
   }
@@ -260,21 +273,20 @@ struct Iq4Xs {
   static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
 };
 
-// What the plane of activation sums has to correct; some dot products take their bytes with a bias.
+// What the plane of activation sums has to correct; some dot products take large bytes with a bias.
 template <class Format>
 static constexpr int effective_zero() {
-  return Format::kZero - (Format::kWide ? kWideBias : 0);
+  return Format::kZero - dot_bias(Format::kMost);
 }
 
 // ---- the unpacked panel: lines, then scales and mins as float, per chunk
 
-template <int kSubsOf, bool kMinOf, bool kWideOf, bool kZeroOf>
+template <int kSubsOf, bool kMinOf, int kMostOf, bool kZeroOf>
 struct Unpacked {
-  static constexpr int kChunks = 1, kSubs = kSubsOf;
-  static constexpr bool kMin = kMinOf, kWide = kWideOf, kInPlace = true;
-  static constexpr int kZero = (kZeroOf ? 1 : 0) + (kWide ? kWideBias : 0);  // only "is there one"
+  static constexpr int kChunks = 1, kSubs = kSubsOf, kMost = kMostOf;
+  static constexpr bool kMin = kMinOf;
+  static constexpr int kZero = (kZeroOf ? 1 : 0) + dot_bias(kMost);  // only "is there one"
   static constexpr int kBlockBytes = 512 + 64 * kSubs * (kMin ? 2 : 1);
-  static SERVAL_INLINE const uint8_t* lines(const uint8_t* w, int) { return w; }
   static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) { return load_line(w + 64 * j); }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int, int sub) {
     return load_f32(reinterpret_cast<const float*>(w + 512 + 64 * sub));
@@ -284,5 +296,5 @@ struct Unpacked {
   }
 };
 template <class Format>
-using UnpackedOf =
-    Unpacked<Format::kSubs, Format::kMin, Format::kWide, effective_zero<Format>() != 0>;
+using UnpackedOf = Unpacked<Format::kSubs, Format::kMin, dot_most(Format::kMost),
+                            effective_zero<Format>() != 0>;

@@ -42,14 +42,15 @@ struct Ahead {
 
 // With one panel the broadcast is part of the instruction; two share it in a register, as loads
 // and not dot products would be the limit.
-template <int kPanels, class Weights>
-static SERVAL_INLINE void dot_panels(const Weights* weights, I32* sum, const int8_t* a) {
+template <int kPanels, int kMost, int kLines>
+static SERVAL_INLINE void dot_panels(int line, const DotWeights<kMost>* weights, const int8_t* a,
+                                     DotSum<kMost, kLines>* sum) {
   if constexpr (kPanels == 1) {
-    weights[0].dot(sum[0], a);
+    sum[0].add(line, weights[0], a);
   } else {
     const I32 four = broadcast_i32(reinterpret_cast<const uint8_t*>(a));
     SERVAL_UNROLL
-    for (int p = 0; p < kPanels; ++p) weights[p].dot(sum[p], four);
+    for (int p = 0; p < kPanels; ++p) sum[p].add(line, weights[p], four);
   }
 }
 
@@ -58,9 +59,10 @@ static SERVAL_INLINE void dot_panels(const Weights* weights, I32* sum, const int
 template <class Format, int kPanels, int kTokens, int kStride>
 static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int run_stride,
                                           bool resume, Ahead ahead) {
-  using Weights = DotWeights<Format::kWide>;
+  using Weights = DotWeights<Format::kMost>;
   const int stride = kStride != 0 ? kStride : run_stride;
   constexpr int kSubLines = 8 / Format::kSubs;
+  using Sum = DotSum<Format::kMost, kSubLines>;
   constexpr bool kZero = effective_zero<Format>() != 0;
   const uint8_t* w = to.w;
   F32 acc[kTokens][kPanels];
@@ -77,10 +79,10 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
       F32 term[kTokens][kPanels];
       SERVAL_UNROLL
       for (int sub = 0; sub < Format::kSubs; ++sub) {
-        I32 sum[kTokens][kPanels];
+        Sum sum[kTokens][kPanels];
         SERVAL_UNROLL
         for (int t = 0; t < kTokens; ++t) {
-          const I32 first = kZero ? broadcast_i32(a.plane + 4 * (sub * stride + t)) : zero_i32();
+          const Sum first(kZero ? a.plane + 4 * (sub * stride + t) : nullptr);
           SERVAL_UNROLL
           for (int p = 0; p < kPanels; ++p) sum[t][p] = first;
         }
@@ -95,7 +97,7 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
           }
           SERVAL_UNROLL
           for (int t = 0; t < kTokens; ++t) {
-            dot_panels<kPanels>(weights, sum[t], a.q + 4 * (j * stride + t));
+            dot_panels<kPanels>(i, weights, a.q + 4 * (j * stride + t), sum[t]);
           }
         }
         SERVAL_UNROLL
@@ -103,7 +105,7 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
           const F32 scale = Format::scale(w + static_cast<size_t>(p) * to.stride, c, sub);
           SERVAL_UNROLL
           for (int t = 0; t < kTokens; ++t) {
-            const F32 value = to_f32(sum[t][p]);
+            const F32 value = to_f32(sum[t][p].total());
             term[t][p] = sub == 0 ? mul(value, scale) : fma(value, scale, term[t][p]);
           }
         }
@@ -161,14 +163,15 @@ static SERVAL_NOINLINE void add_spikes(Panels to, const Activations& of, int fir
       const int chunk = s->line / 8;
       const int line = s->line % 8;
       const int c = chunk % Format::kChunks;
+      const int32_t start = -zero * s->value;
       const uint8_t* w = to.w + static_cast<size_t>(chunk / Format::kChunks) * Format::kBlockBytes;
       SERVAL_UNROLL
       for (int p = 0; p < kPanels; ++p, w += to.stride) {
-        I32 sum = set1_i32(-zero * s->value);
-        DotWeights<Format::kWide>(Format::line(w, c, line))
-            .dot(sum, reinterpret_cast<const int8_t*>(&s->four));
+        DotSum<Format::kMost, 1> sum(reinterpret_cast<const uint8_t*>(&start));
+        sum.add(0, DotWeights<Format::kMost>(Format::line(w, c, line)),
+                reinterpret_cast<const int8_t*>(&s->four));
         const F32 scale = Format::scale(w, c, line / (8 / Format::kSubs));
-        acc[p] = fma_broadcast(mul(to_f32(sum), scale), &s->unit, acc[p]);
+        acc[p] = fma_broadcast(mul(to_f32(sum.total()), scale), &s->unit, acc[p]);
       }
     }
     SERVAL_UNROLL
@@ -180,7 +183,7 @@ static SERVAL_NOINLINE void add_spikes(Panels to, const Activations& of, int fir
 // Step::run<kTokens, kStride>(first token).
 template <class Step>
 static SERVAL_INLINE void for_token_groups(const Step& step, int nr) {
-  if (kGroupTokens == 8) {
+  if constexpr (kGroupTokens == 8) {
     switch (nr) {
       case 1:
         return step.template run<1, 1>(0);
@@ -198,6 +201,30 @@ static SERVAL_INLINE void for_token_groups(const Step& step, int nr) {
         return step.template run<7, 7>(0);
       default:
         return step.template run<8, 8>(0);
+    }
+  }
+  if constexpr (kGroupTokens == 4) {
+    switch (nr) {
+      case 1:
+        return step.template run<1, 1>(0);
+      case 2:
+        return step.template run<2, 2>(0);
+      case 3:
+        return step.template run<3, 3>(0);
+      case 4:
+        return step.template run<4, 4>(0);
+      case 5:
+        step.template run<3, 0>(0);
+        return step.template run<2, 0>(3);
+      case 6:
+        step.template run<3, 0>(0);
+        return step.template run<3, 0>(3);
+      case 7:
+        step.template run<4, 0>(0);
+        return step.template run<3, 0>(4);
+      default:
+        step.template run<4, 8>(0);
+        return step.template run<4, 8>(4);
     }
   }
   int t = 0;
