@@ -111,14 +111,18 @@ void CpuBackend::reserve(const StepLimits& limits) {
   limits_ = limits;
   const size_t rows = static_cast<size_t>(std::max({limits.rows, kMaxLogitSlice, 1}));
   const size_t features = static_cast<size_t>(need_.features);
-  quantized_.reserve(rows * need_.token_bytes);
-  if (need_.raw) raw_.reserve(rows * features * sizeof(float));
-  if (need_.pair_bytes > 0) pairs_.reserve(rows * need_.pair_bytes);
+  const auto reserve_rows = [&](RowScratch& scratch, size_t count) {
+    scratch.quantized.reserve(count * need_.token_bytes);
+    if (need_.raw) scratch.raw.reserve(count * features * sizeof(float));
+    if (need_.pair_bytes > 0) scratch.pairs.reserve(count * need_.pair_bytes);
+  };
+  reserve_rows(rows_, rows);
   wide_.reserve(rows * static_cast<size_t>(need_.outputs) * sizeof(float));
   const size_t logit_rows = static_cast<size_t>(std::min(limits.logit_rows, kMaxLogitSlice));
   logits_.reserve(logit_rows * static_cast<size_t>(need_.head_outputs) * sizeof(float));
   for (Worker& worker : workers_) {
     worker.row.reserve((features + 16) * sizeof(float));
+    reserve_rows(worker.alone, kTileTokens);
     worker.panel.reserve(panel_scratch_bytes(need_.features));
     worker.out.reserve(result_bytes(rows));
   }
