@@ -27,7 +27,7 @@ int first_segment(int position, int window) {
 
 size_t attention_plan_bytes(const ScratchNeeds& needs, const StepLimits& limits, int workers) {
   const auto rows = static_cast<size_t>(limits.rows);
-  const auto split_items = static_cast<size_t>(kSplitBelow * workers);
+  const size_t split_items = size_t{kSplitBelow} * static_cast<size_t>(workers);
   const auto segments = static_cast<size_t>(segments_until(limits.context));
   const size_t jobs = rows * static_cast<size_t>(needs.kv_heads) + split_items * (segments + 1);
   // Jobs that are split are few, and each has rows_of_job() rows of a group of heads.
@@ -42,7 +42,7 @@ void CpuBackend::reserve_attention(int head_dim, int kv_heads) {
   if (head_dim == 0) return;
   const size_t rows = static_cast<size_t>(std::max(limits_.rows, 1));
   const size_t heads = static_cast<size_t>(std::max(kv_heads, 1));
-  const size_t split_items = static_cast<size_t>(kSplitBelow * team_.size());
+  const size_t split_items = size_t{kSplitBelow} * static_cast<size_t>(team_.size());
   const size_t segments = static_cast<size_t>(segments_until(limits_.context));
   for (Worker& worker : workers_) {
     worker.attention.reserve(attention_scratch_floats(kMaxQueries, head_dim) * sizeof(float));

@@ -78,7 +78,7 @@ std::string with_groups(std::string digits, const FormatSpec& spec, size_t every
   return out;
 }
 
-void format_integer(MarkedText& out, const Value& value, FormatSpec spec) {
+void format_integer(MarkedText& out, const Value& value, const FormatSpec& spec) {
   if (spec.precision >= 0) fail("Precision not allowed in integer format specifier");
   if (spec.type == 'c') {
     std::string text;
@@ -93,7 +93,7 @@ void format_integer(MarkedText& out, const Value& value, FormatSpec spec) {
   pad_number(out, sign, digits, spec, value.trusted);
 }
 
-void format_float(MarkedText& out, const Value& value, FormatSpec spec) {
+void format_float(MarkedText& out, const Value& value, const FormatSpec& spec) {
   double number = value.as_double();
   const bool negative = std::signbit(number) && !std::isnan(number);
   number = std::fabs(number);

@@ -110,7 +110,7 @@ class Percent {
     convert(named ? value : next(), spec);
   }
 
-  void convert(const Value& value, FormatSpec spec) {
+  void convert(const Value& value, const FormatSpec& spec) {
     switch (spec.type) {
       case 's':
       case 'r':
@@ -155,7 +155,7 @@ class Percent {
     }
   }
 
-  void integer(const Value& value, FormatSpec spec) {
+  void integer(const Value& value, const FormatSpec& spec) {
     const bool decimal = spec.type == 'd' || spec.type == 'i' || spec.type == 'u';
     if (!value.is_integral() && !(decimal && value.is(Type::kFloat))) {
       fail(std::string("%") + spec.type + " format: a real number is required, not " +

@@ -48,7 +48,7 @@ void pad(MarkedText& out, const MarkedText& body, const FormatSpec& spec, char d
   for (int64_t i = left; i < missing; ++i) out.append(spec.fill, spec.fill_trusted);
 }
 
-void pad_number(MarkedText& out, std::string sign, std::string digits, FormatSpec spec,
+void pad_number(MarkedText& out, std::string sign, const std::string& digits, FormatSpec spec,
                 bool trusted) {
   if (spec.zero && !spec.align) {
     spec.align = '=';

@@ -31,7 +31,7 @@ std::string sign_of(bool negative, char sign);
 // Appends `body` in the specification's width.
 void pad(MarkedText& out, const MarkedText& body, const FormatSpec& spec, char default_align);
 // Sign and digits, with zeros between them when asked.
-void pad_number(MarkedText& out, std::string sign, std::string digits, FormatSpec spec,
+void pad_number(MarkedText& out, std::string sign, const std::string& digits, FormatSpec spec,
                 bool trusted);
 
 }  // namespace serval::chat

@@ -30,7 +30,7 @@ std::string float_repr(double value) {
 namespace {
 
 void print_quoted(MarkedText& out, const MarkedText& text, bool trusted) {
-  static const char* const kHex = "0123456789abcdef";
+  constexpr std::string_view kHex = "0123456789abcdef";
   const std::string_view bytes = text.view();
   const bool single =
       bytes.find('\'') != std::string_view::npos && bytes.find('"') == std::string_view::npos;
