@@ -65,6 +65,8 @@ class CpuBackend final : public Backend {
   RopePtr make_rope(const RopeSpec& spec) override;
   KvLayer make_kv_layer(KvType type, int kv_heads, int head_dim, int blocks) override;
   void reserve(const StepLimits& limits) override;
+  // Held now for steps; without reserve() no more than the steps so far asked for. Not the logits.
+  size_t scratch_bytes() const;
 
   void begin_step(const ForwardBatch& batch) override;
   void embed(const Embedding& table, float scale, Tensor x) override;
@@ -184,5 +186,8 @@ class CpuBackend final : public Backend {
 };
 
 KvView view_of(const KvLayer& layer);
+
+// Bytes of jobs and partial results in the largest step.
+size_t attention_plan_bytes(const ScratchNeeds& needs, const StepLimits& limits, int workers);
 
 }  // namespace serval::cpu
