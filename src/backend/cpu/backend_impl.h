@@ -84,6 +84,7 @@ class CpuBackend final : public Backend {
   // Rows in the forms that kernels multiply; see Activations.
   struct RowScratch {
     Scratch quantized, raw, pairs;
+    size_t size() const { return quantized.size() + raw.size() + pairs.size(); }
   };
   // What a verb multiplies: these rows (row i of x is row_ids[i], or i), normalised if asked.
   struct Input {

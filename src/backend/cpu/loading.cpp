@@ -112,9 +112,10 @@ KvLayer CpuBackend::make_kv_layer(KvType type, int kv_heads, int head_dim, int b
 }
 
 size_t CpuBackend::scratch_bytes() const {
-  size_t bytes = quantized_.size() + raw_.size() + pairs_.size() + wide_.size() + partials_.size() +
+  size_t bytes = rows_.size() + wide_.size() + partials_.size() +
                  jobs_.capacity() * sizeof(AttentionJob) + merges_.capacity() * sizeof(Merge);
   for (const Worker& worker : workers_) {
+    bytes += worker.alone.size();
     bytes += worker.row.size() + worker.panel.size() + worker.out.size() + worker.attention.size();
   }
   for (const auto& rope : ropes_) {
@@ -179,7 +180,8 @@ size_t cpu_scratch_bytes(const ScratchNeeds& needs, const StepLimits& limits, in
                            static_cast<size_t>(needs.rotations) * 2 * sizeof(float);
   const size_t worker_bytes =
       (static_cast<size_t>(needs.features) + 16) * sizeof(float) +
-      cpu::panel_scratch_bytes(needs.features) + cpu::result_bytes(rows) +
+      cpu::kTileTokens * cpu::activation_bytes(needs) + cpu::panel_scratch_bytes(needs.features) +
+      cpu::result_bytes(rows) +
       cpu::attention_scratch_floats(cpu::kMaxQueries, needs.head_dim) * sizeof(float);
   return rows * row_bytes + static_cast<size_t>(workers) * worker_bytes +
          cpu::attention_plan_bytes(needs, limits, workers);
