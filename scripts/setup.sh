@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing: scripts/setup.sh [--yes] GROUP...   (groups of scripts/deps.txt)
 # Says what it installs, and asks first unless --yes is given or there is no terminal. Removes nothing.
+# Programs of the tests that come with a service (nginx, haproxy) are installed without it running, now or after a start.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -51,7 +52,10 @@ fi
 [[ ${#sudo[@]} -eq 0 ]] || sudo -v # asks for the password here, not between other lines
 echo "Installing (a minute or two) ..." >&2
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+policy=/usr/sbin/policy-rc.d # Debian asks it before it starts a service
+[[ -e $policy ]] && policy=
+trap 'rm -f "$log"; [[ -z $policy ]] || "${sudo[@]}" rm -f "$policy"' EXIT
+[[ -z $policy ]] || printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" install -m 755 /dev/stdin "$policy"
 apt() { "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" >"$log" 2>&1 </dev/null; }
 apt update || echo "setup.sh: apt-get update failed, going on with the present lists" >&2
 apt install -y --no-install-recommends --no-remove "${missing[@]}" || {
@@ -59,3 +63,7 @@ apt install -y --no-install-recommends --no-remove "${missing[@]}" || {
   echo "setup.sh: apt-get install failed; nothing was removed" >&2
   exit 1
 }
+for service in nginx haproxy; do
+  [[ " ${missing[*]} " == *" $service "* ]] || continue
+  command -v systemctl >/dev/null && "${sudo[@]}" systemctl --quiet disable "$service" >"$log" 2>&1 || true
+done

@@ -32,10 +32,10 @@ struct Shape {
 
 void bench_linear(Backend& backend, const Shape& shape, double bandwidth, double peak) {
   MemoryTensors tensors;
-  // Enough copies that the caches hold none of them.
+  // Enough copies that no cache holds part of them: a last-level cache may have tens of megabytes.
   const double one = static_cast<double>(shape.outputs) *
                      static_cast<double>(row_bytes(shape.type, static_cast<uint64_t>(shape.k)));
-  const int copies = std::max(1, static_cast<int>(std::ceil(80e6 / one)));
+  const int copies = std::max(1, static_cast<int>(std::ceil(400e6 / one)));
   const TensorRef ref = tensors.add("w", shape.type, shape.outputs, shape.k, 1);
   std::vector<LinearPtr> linears;
   for (int i = 0; i < copies; ++i) linears.push_back(backend.pack({"w", {ref}, {}}, tensors));
@@ -78,7 +78,7 @@ void bench_attention(Backend& backend, KvType type, const Heads& heads, int past
   const double width = type == KvType::kF16 ? 2.0 : 34.0 / 32.0;
   const double bytes = 2.0 * tokens * heads.kv_heads * heads.dim * width;
   std::vector<KvLayer> layers;
-  for (int i = 0; i < (rows > 1 ? 1 : static_cast<int>(std::ceil(80e6 / bytes))); ++i) {
+  for (int i = 0; i < (rows > 1 ? 1 : static_cast<int>(std::ceil(400e6 / bytes))); ++i) {
     layers.push_back(backend.make_kv_layer(type, heads.kv_heads, heads.dim, blocks));
     for (Buffer* buffer : {layers.back().k.get(), layers.back().v.get()}) {
       std::memset(buffer->data(), 0x2C, buffer->size());

@@ -89,7 +89,7 @@ class Bench {
                       : options_.engine.kv_type == "q8_0" ? KvType::kQ8_0
                                                           : KvType::kF16;
     plan_ = plan_model(*file, limits, kv);
-    kind_ = dot_kind(plan_);
+    kind_ = dot_kind(planned_operators(plan_));
     with_float_ = options_.profile && kv != KvType::kQ8_0;
     const int trained = plan_.config.context_length;
     const auto too_long = [&](const SpeedRow& row) { return row.depth + row.tokens + 1 > trained; };

@@ -40,11 +40,16 @@ Finding kernels(int threads) {
           info.kernels == "portable" ? "portable kernels are many times slower" : ""};
 }
 
-Finding bandwidth(int threads) {
-  return {"read bandwidth", fmt::format("{:.1f} GB/s", measure_read_bandwidth(threads)), ""};
+Finding bandwidth(MachineProbe& probe) {
+  return {"read bandwidth", fmt::format("{:.1f} GB/s", probe.read_bandwidth()), ""};
 }
-Finding dot_rate(int threads) {
-  return {"dot products", fmt::format("{:.0f} GMAC/s", measure_dot_peak(threads)), ""};
+// By the weights that a model may have: it is rated by the kind that it needs.
+Finding dot_rate(MachineProbe& probe) {
+  return {"dot products",
+          fmt::format("quantised {:.0f}, BF16 {:.0f}, F16 and F32 {:.0f} GMAC/s",
+                      probe.dot_peak(DotKind::kInt8), probe.dot_peak(DotKind::kBf16),
+                      probe.dot_peak(DotKind::kFloat)),
+          ""};
 }
 
 Finding model_folder() {
@@ -90,7 +95,8 @@ Finding libraries() {
 int doctor(int threads, bool as_json) {
   std::vector<Finding> findings = {{"serval", SERVAL_VERSION, ""}};
   for (Finding& finding : machine_findings()) findings.push_back(std::move(finding));
-  findings.insert(findings.end(), {kernels(threads), bandwidth(threads), dot_rate(threads),
+  MachineProbe probe(threads);
+  findings.insert(findings.end(), {kernels(threads), bandwidth(probe), dot_rate(probe),
                                    model_folder(), default_model(), libraries()});
   if (as_json) {
     json::array rows;

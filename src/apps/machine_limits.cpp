@@ -1,9 +1,10 @@
 // Measuring takes some tenths of a second, which is most of the time that a small model needs to
-// load. The file holds one line: boot id, threads, GB/s, GMAC/s, when. It is trusted for an hour,
-// then the better of both measurements counts: load can only make them worse.
+// load. The file holds one line: boot id, threads, GB/s, GMAC/s of each kind, when. It is trusted
+// for an hour, then the better of both measurements counts: load can only make them worse.
 #include "apps/machine_limits.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,7 +13,6 @@
 #include <sstream>
 
 #include "apps/environment.h"
-#include "backend/cpu/probe.h"
 #include "base/file.h"
 #include "serval/error.h"
 
@@ -51,8 +51,9 @@ MeasuredLimits read_limits(const std::string& path, int threads) {
     std::string boot;
     int of_threads = 0;
     MeasuredLimits found;
-    text >> boot >> of_threads >> found.gbytes_per_second >> found.gmacs_per_second >>
-        found.unix_ms;
+    text >> boot >> of_threads >> found.gbytes_per_second;
+    for (double& gmacs : found.dots) text >> gmacs;
+    text >> found.unix_ms;
     if (text && !boot.empty() && boot == boot_id() && of_threads == threads) return found;
   } catch (const Error&) {
     // There is none.
@@ -66,7 +67,7 @@ void keep_limits(const std::string& folder, const std::string& path, int threads
     std::filesystem::create_directories(folder);
     AtomicFile file(path);
     file.write(fmt::format("{} {} {} {} {}\n", boot_id(), threads, limits.gbytes_per_second,
-                           limits.gmacs_per_second, limits.unix_ms));
+                           fmt::join(limits.dots, " "), limits.unix_ms));
     file.commit();
   } catch (const std::exception&) {
     // A folder that cannot be written costs time, nothing else.
@@ -81,8 +82,11 @@ MeasuredLimits machine_limits(int threads) {
   MeasuredLimits limits = folder.empty() ? MeasuredLimits() : read_limits(path, threads);
   const int64_t age = unix_ms() - limits.unix_ms;
   if (limits.unix_ms > 0 && age >= 0 && age < kTrustedMs) return limits;
-  limits.gbytes_per_second = std::max(limits.gbytes_per_second, measure_read_bandwidth(threads));
-  limits.gmacs_per_second = std::max(limits.gmacs_per_second, measure_dot_peak(threads));
+  MachineProbe probe(threads);
+  limits.gbytes_per_second = std::max(limits.gbytes_per_second, probe.read_bandwidth());
+  for (size_t kind = 0; kind < limits.dots.size(); ++kind) {
+    limits.dots[kind] = std::max(limits.dots[kind], probe.dot_peak(static_cast<DotKind>(kind)));
+  }
   limits.unix_ms = unix_ms();
   if (!folder.empty()) keep_limits(folder, path, threads, limits);
   return limits;

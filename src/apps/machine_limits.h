@@ -2,13 +2,18 @@
 // measured once an hour at most, else read from the state folder.
 #pragma once
 
+#include <array>
 #include <cstdint>
+
+#include "backend/cpu/probe.h"
 
 namespace serval {
 
 struct MeasuredLimits {
-  double gbytes_per_second = 0, gmacs_per_second = 0;
-  int64_t unix_ms = 0;  // when
+  double gbytes_per_second = 0;
+  std::array<double, kDotKinds> dots = {};  // 10^9 multiply-adds per second, by DotKind
+  int64_t unix_ms = 0;                      // when
+  double gmacs_per_second(DotKind kind) const { return dots[static_cast<size_t>(kind)]; }
 };
 
 // With `threads` workers; <= 0: all usable cores. What cannot be kept is measured again next time.

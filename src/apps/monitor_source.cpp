@@ -54,8 +54,8 @@ class LiveSource final : public MonitorSource {
   }
 
   void wait(int milliseconds, std::span<const int> descriptors, const OnEvent& on_event) override {
-    if (metrics_) {
-      poll_metrics(milliseconds, descriptors, on_event);
+    if (metrics_ || own_) {
+      poll(milliseconds, descriptors, on_event);
       return;
     }
     if (!open_ && Clock::now() < again_) {
@@ -71,8 +71,7 @@ class LiveSource final : public MonitorSource {
                                         on_event(name, data);
                                       });
       if (!reply) return;
-      if (!is_forbidden(*reply) || !metrics_allowed()) throw_refusal(*reply);
-      metrics_.emplace();
+      if (!is_forbidden(*reply) || !find_less()) throw_refusal(*reply);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kIo) throw;
       if (!seen_) throw Unreachable(ErrorCode::kIo, error.message());
@@ -89,8 +88,8 @@ class LiveSource final : public MonitorSource {
     } catch (const Error& error) {
       throw Unreachable(ErrorCode::kIo, error.message());
     }
-    if (is_forbidden(reply) && metrics_allowed()) {
-      metrics_.emplace();
+    if (is_forbidden(reply) && find_less()) {
+      if (own_) return read_own(on_event);
       read_metrics([](auto...) {});
       std::this_thread::sleep_for(kMetricsLook);
       read_metrics(on_event, true);
@@ -109,6 +108,7 @@ class LiveSource final : public MonitorSource {
 
   // With a connection of its own: the stream goes on.
   std::string cancel(uint64_t request) override {
+    if (own_) return "to cancel it here takes an admin key; its client may hang up";
     try {
       AdminClient once(client_.address(), client_.key());
       const AdminReply reply = once.post(fmt::format("/admin/requests/{}/cancel", request));
@@ -130,8 +130,22 @@ class LiveSource final : public MonitorSource {
     return reply.status == 401 || reply.status == 403;
   }
 
-  // Whoever may not see the monitor may still be allowed to read /metrics.
-  bool metrics_allowed() { return client_.get("/metrics").status == 200; }
+  // Whoever may not see the monitor may still be allowed to read /metrics, or has requests.
+  bool find_less() {
+    if (client_.get("/metrics").status == 200) {
+      metrics_.emplace();
+    } else {
+      own_ = client_.get("/v1/requests").status == 200;
+    }
+    return metrics_ || own_;
+  }
+
+  void read_own(const OnEvent& on_event) {
+    const AdminReply reply = client_.get("/v1/requests");
+    if (reply.status != 200) throw_refusal(reply);
+    take("own", reply.body);
+    on_event("own", reply.body);
+  }
 
   void read_metrics(const OnEvent& on_event, bool greet = false) {
     const AdminReply reply = client_.get("/metrics");
@@ -144,13 +158,13 @@ class LiveSource final : public MonitorSource {
     });
   }
 
-  void poll_metrics(int milliseconds, std::span<const int> descriptors, const OnEvent& on_event) {
+  void poll(int milliseconds, std::span<const int> descriptors, const OnEvent& on_event) {
     const double left = -ms_since(again_);
     if (left > 0) wait_for(std::min(milliseconds, static_cast<int>(left) + 1), descriptors);
     if (Clock::now() < again_) return;
     again_ = Clock::now() + std::chrono::milliseconds(1000 / hz_);
     try {
-      read_metrics(on_event);
+      own_ ? read_own(on_event) : read_metrics(on_event);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kIo) throw;
       fault_ = "the connection is lost, trying again";
@@ -182,6 +196,7 @@ class LiveSource final : public MonitorSource {
   Clock::time_point again_;
   std::optional<MetricsReader> metrics_;  // while nothing else may be seen
   std::string hello_;                     // of these
+  bool own_ = false;                      // only one's own requests may be seen
 };
 
 // ---- A recording

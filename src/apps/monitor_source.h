@@ -1,5 +1,6 @@
 // MonitorSource: where a viewer's events come from: a server, or a recording of one. A server that
-// refuses its monitor but not its /metrics is shown as far as these go (metrics_reader.h).
+// refuses its monitor but not its /metrics is shown as far as these go (metrics_reader.h); one that
+// refuses both shows the requests of the viewer's own key, as events `own`.
 #pragma once
 
 #include <functional>

@@ -130,6 +130,20 @@ void read_requests(MonitorState& s, const json::object& o) {
   while (s.requests.size() > kRequests) s.requests.erase(s.requests.begin());
 }
 
+// All rows, each time: what is not among them is forgotten.
+void read_own(MonitorState& s, const json::object& o) {
+  MonitorState next;
+  read_requests(next, o);
+  next.greeted = next.own = true;
+  next.t_ms = number(o, "t_ms");
+  next.keys.push_back({text(o, "label")});
+  for (const auto& [id, request] : next.requests) {
+    if (request.ended >= 0) continue;
+    ++(request.began >= 0 ? next.running : next.waiting);
+  }
+  s = std::move(next);
+}
+
 void read_keys(MonitorState& s, const json::object& o) {
   s.keys.clear();
   for (const json::value& value : o.at("rows").as_array()) {
@@ -170,6 +184,8 @@ bool MonitorState::apply(std::string_view event, std::string_view data) {
       read_steps(*this, object);
     } else if (event == "reqs") {
       read_requests(*this, object);
+    } else if (event == "own") {
+      read_own(*this, object);
     } else if (event == "keys") {
       read_keys(*this, object);
     } else if (event == "kvmap") {

@@ -41,6 +41,7 @@ struct MonitorState {
 
   bool greeted = false;
   bool from_metrics = false;  // only what /metrics knows; KV in tokens
+  bool own = false;           // only the requests of one key, keys[0]
   std::string instance, model, isa, version;
   double limit_gbs = 0, limit_gmacs = 0, target_ms = 0, up_ms = 0, hello_ms = 0;
   int blocks = 0, block_tokens = 0;

@@ -59,6 +59,10 @@ class Painter {
       without_rights(2, last);
       return;
     }
+    if (s_.own) {
+      own(last);
+      return;
+    }
     switch (o_.page) {
       case Page::kOverview:
         overview(last);
@@ -81,11 +85,15 @@ class Painter {
   void head() {
     int column = screen_.put(0, 0, "serval", Ink::kBold);
     if (!s_.greeted) return;
-    const double up = s_.up_ms + s_.t_ms - s_.hello_ms;
-    const std::string what =
-        s_.from_metrics ? "of /metrics"
-                        : fmt::format("{} \u00b7 up {}", s_.isa, duration(std::max(up, 0.0)));
-    column = screen_.put(0, column, fmt::format(" {} \u00b7 {}", s_.model, what));
+    if (s_.own) {
+      column = screen_.put(0, column, fmt::format(" \u00b7 requests of {}", s_.keys[0].label));
+    } else {
+      const double up = s_.up_ms + s_.t_ms - s_.hello_ms;
+      const std::string what =
+          s_.from_metrics ? "of /metrics"
+                          : fmt::format("{} \u00b7 up {}", s_.isa, duration(std::max(up, 0.0)));
+      column = screen_.put(0, column, fmt::format(" {} \u00b7 {}", s_.model, what));
+    }
     if (o_.paused) screen_.put(0, column, " \u00b7 paused", Ink::kYellow);
     screen_.put_right(0, columns_, fmt::format("running {}  waiting {}", s_.running, s_.waiting),
                       Ink::kBold);
@@ -145,6 +153,14 @@ class Painter {
     for (const std::string_view line : kLines) {
       if (row < last) screen_.put(row++, 0, line, Ink::kYellow);
     }
+  }
+
+  // The requests of one key: whatever page is asked for, there is no other.
+  void own(int last) {
+    screen_.put(1, 0,
+                "The requests of this key alone; all else needs an admin key: --key-file FILE.",
+                Ink::kYellow);
+    requests(3, last);
   }
 
   void latencies(int row) {

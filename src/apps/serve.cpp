@@ -16,6 +16,7 @@
 #include "apps/machine_limits.h"
 #include "apps/model_argument.h"
 #include "apps/options.h"
+#include "apps/speed_limits.h"
 #include "apps/terminal.h"
 #include "base/file.h"
 #include "server/monitor/power.h"
@@ -170,11 +171,11 @@ ServerConfig server_config(const ServeOptions& options, ServiceConfig service) {
 }
 
 // What /metrics and the monitor compare the steps with.
-void state_limits(const ServeOptions& options, const MeasuredLimits& measured,
+void state_limits(const ServeOptions& options, const MeasuredLimits& measured, DotKind kind,
                   ServiceConfig& service) {
   service.limits_unix_ms = options.read_bandwidth > 0 ? 0 : measured.unix_ms;
   if (options.read_bandwidth <= 0) service.read_bandwidth = measured.gbytes_per_second * 1e9;
-  service.dot_peak = measured.gmacs_per_second * 1e9;
+  service.dot_peak = measured.gmacs_per_second(kind) * 1e9;
 }
 
 // -c is the KV pool that all share; one request may take what the model was trained for.
@@ -255,9 +256,10 @@ void announce(const ServeOptions& options, const Engine& engine, const Server& s
                   address));
 }
 
-// Read before the sandbox hides some of it.
-std::vector<Finding> findings_at_start(const ServeOptions& options, const MeasuredLimits& limits) {
-  std::vector<Finding> out = machine_findings();
+// What the model is held against, and what was chosen.
+std::vector<Finding> findings_at_start(const ServeOptions& options, const MeasuredLimits& limits,
+                                       DotKind kind) {
+  std::vector<Finding> out;
   const double bandwidth =
       options.read_bandwidth > 0 ? options.read_bandwidth : limits.gbytes_per_second;
   const auto measured = [](double value, const char* unit) {
@@ -265,8 +267,9 @@ std::vector<Finding> findings_at_start(const ServeOptions& options, const Measur
   };
   constexpr const char* kMeasure = "the gauges have no limit: start without --no-machine-limits";
   out.push_back({"read bandwidth", measured(bandwidth, "GB/s"), bandwidth > 0 ? "" : kMeasure});
-  out.push_back({"dot products", measured(limits.gmacs_per_second, "GMAC/s"),
-                 limits.gmacs_per_second > 0 ? "" : kMeasure});
+  const double gmacs = limits.gmacs_per_second(kind);
+  out.push_back({"dot products", measured(gmacs, fmt::format("GMAC/s, {}", name_of(kind)).c_str()),
+                 gmacs > 0 ? "" : kMeasure});
   out.push_back({"sandbox", options.no_sandbox ? "off" : "on",
                  options.no_sandbox ? "this process keeps all rights of its user" : ""});
   if (options.monitor_text) out.push_back({"monitor text", "shown", kTextRisk});
@@ -288,7 +291,7 @@ int serve(const ServeOptions& options) {
     const EngineConfig engine_config = serve_engine_config(options, path);
     const MeasuredLimits limits =
         options.no_limits ? MeasuredLimits() : machine_limits(options.engine.threads);
-    service.machine = findings_at_start(options, limits);
+    service.machine = machine_findings();  // before the sandbox hides some of it
     const bool walled_off =
         !options.no_sandbox &&
         wall_off_files(options, path, {engine_config.kv_cache_dir, service.snapshots.folder});
@@ -296,9 +299,13 @@ int serve(const ServeOptions& options) {
     check_exposure(config);
     raise_descriptor_limit(options.limits.connections);
     config.service.slots = engine_config.max_sequences;
-    state_limits(options, limits, config.service);
     auto engine = load_engine(engine_config);
     const Engine& loaded = *engine;
+    const DotKind kind = dot_kind(loaded.info().plan);
+    state_limits(options, limits, kind, config.service);
+    for (Finding& finding : findings_at_start(options, limits, kind)) {
+      config.service.machine.push_back(std::move(finding));
+    }
     Server server(std::move(config), std::move(engine));
     lock_in(options, walled_off);
     announce(options, loaded, server, model);

@@ -45,17 +45,17 @@ boost::json::object limits_json(const MachineLimits& limits) {
 }
 
 // The plan's shapes begin with the format, as in "attn_qkv: BF16 [1152 x 896]".
-DotKind dot_kind(const ModelPlan& plan) {
+DotKind dot_kind(std::span<const PlannedOperator> plan) {
   uint64_t all = 0;
   uint64_t bf16 = 0;
   uint64_t floats = 0;
-  for (const PlanRow& row : plan.rows) {
-    const size_t name = row.what.find(": ");
+  for (const PlannedOperator& planned : plan) {
+    const size_t name = planned.what.find(": ");
     const std::string_view shape =
-        std::string_view(row.what).substr(name == std::string::npos ? 0 : name + 2);
-    all += row.macs;
-    if (shape.starts_with("BF16 ")) bf16 += row.macs;
-    if (shape.starts_with("F16 ") || shape.starts_with("F32 ")) floats += row.macs;
+        std::string_view(planned.what).substr(name == std::string::npos ? 0 : name + 2);
+    all += planned.macs;
+    if (shape.starts_with("BF16 ")) bf16 += planned.macs;
+    if (shape.starts_with("F16 ") || shape.starts_with("F32 ")) floats += planned.macs;
   }
   return 2 * bf16 > all ? DotKind::kBf16 : 2 * floats > all ? DotKind::kFloat : DotKind::kInt8;
 }

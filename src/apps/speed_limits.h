@@ -1,12 +1,13 @@
-// The limits of the machine that `serval bench` holds its rows against. They belong to a moment:
-// on a shared machine neighbours take bandwidth for seconds at a time, so they are measured around
-// every repetition.
+// The limits of the machine that speeds are held against, and which of them is a model's.
+// `serval bench` measures them around every repetition: on a shared machine neighbours take
+// bandwidth for seconds at a time, so limits belong to a moment. Others: machine_limits.h.
 #pragma once
 
 #include <boost/json.hpp>
+#include <span>
 
 #include "backend/cpu/probe.h"
-#include "model/model.h"
+#include "serval/watch.h"
 
 namespace serval {
 
@@ -26,8 +27,8 @@ bool agree(double a, double b);
 
 boost::json::object limits_json(const MachineLimits& limits);
 
-// The dot products that most of the model's multiply-adds are.
-DotKind dot_kind(const ModelPlan& plan);
+// The dot products that most of the model's multiply-adds are: the ones it is rated by.
+DotKind dot_kind(std::span<const PlannedOperator> plan);
 const char* name_of(DotKind kind);
 
 // Processor time of the whole machine in seconds up to now: what others took shows here.

@@ -162,7 +162,7 @@ int print_lines(const TopOptions& options, MonitorSource& source) {
     source.wait(500, {}, [&](std::string_view name, std::string_view data) {
       if (options.frames > 0 && frames >= options.frames) return;
       print(fmt::format("{{\"event\":\"{}\",\"data\":{}}}\n", name, data));
-      frames += name == "frame" ? 1 : 0;
+      frames += name == "frame" || name == "own" ? 1 : 0;
     });
     if (options.frames > 0 && frames >= options.frames) break;
   }
@@ -206,7 +206,7 @@ Action define_top(CLI::App& app) {
   app.add_option("address", o->address, "http://host:port, https://..., or unix:/path")
       ->capture_default_str();
   app.add_option("--key-file", o->key_file,
-                 "file with an admin key (default: the variable SERVAL_API_KEY)");
+                 "file with a key, best an admin's (default: the variable SERVAL_API_KEY)");
   app.add_option("--hz", o->hz, "looks per second")
       ->check(CLI::Range(1, 10))
       ->capture_default_str();

@@ -183,11 +183,13 @@ class Backend {
 // The sizes that a backend's own scratch memory depends on, as a model's forward() asks for them
 // (recording.h finds them).
 struct ScratchNeeds {
-  int features = 0;   // widest input of a product
-  int outputs = 0;    // widest result that other work follows on: q|k|v, before a post norm
-  int head_dim = 0;   // of attention
-  int rotations = 0;  // cos and sin pairs of all ropes
-  bool float_weights = false;  // some matrix is F32, F16 or BF16
+  int features = 0;  // widest input of a product
+  int outputs = 0;   // widest result that other work follows on: q|k|v, before a post norm
+  int heads = 0, kv_heads = 0, head_dim = 0;  // of attention
+  int rotations = 0;                          // cos and sin pairs of all ropes
+  int formats = 0;                            // quantised formats that one product mixes, at most
+  bool full_floats = false;                   // some matrix that is multiplied is F32 or F16
+  bool bfloats = false;                       // or BF16
 };
 // Bytes of scratch that steps within `limits` fill, without the logits.
 using ScratchBytes = size_t (*)(const ScratchNeeds& needs, const StepLimits& limits, int threads);

@@ -82,6 +82,12 @@ std::string shape_of(const std::vector<TensorRef>& parts) {
   return out;
 }
 
+std::set<DType> formats_of(const std::vector<TensorRef>& parts) {
+  std::set<DType> out;
+  for (const TensorRef& part : parts) out.insert(part.dtype);
+  return out;
+}
+
 uint64_t macs_of(const Linear& linear) {
   return static_cast<uint64_t>(linear.in_features()) * static_cast<uint64_t>(linear.out_features());
 }
@@ -95,7 +101,6 @@ LinearPtr RecordingBackend::pack(const LinearSpec& spec, TensorSource&) {
   for (const TensorRef& part : spec.parts) {
     out += part.rows;
     bytes += part.bytes();
-    if (serval::info(part.dtype).block_elements == 1) needs_.float_weights = true;
   }
   for (const std::optional<TensorRef>& bias : spec.biases) {
     if (bias) bytes += bias->bytes();
@@ -103,14 +108,14 @@ LinearPtr RecordingBackend::pack(const LinearSpec& spec, TensorSource&) {
   packed_bytes_ += bytes;
   auto linear = std::make_unique<RecordedLinear>(static_cast<int>(spec.parts[0].cols),
                                                  static_cast<int>(out), bytes);
-  notes_[linear.get()] = {spec.name, shape_of(spec.parts)};
+  notes_[linear.get()] = {spec.name, shape_of(spec.parts), formats_of(spec.parts)};
   return linear;
 }
 
 EmbeddingPtr RecordingBackend::pack_embedding(const TensorRef& ref, bool, TensorSource&) {
   packed_bytes_ += ref.bytes();
   auto embedding = std::make_unique<RecordedEmbedding>(ref);
-  notes_[&embedding->linear()] = {ref.name, shape_of({ref})};
+  notes_[&embedding->linear()] = {ref.name, shape_of({ref}), {ref.dtype}};
   return embedding;
 }
 
@@ -154,6 +159,23 @@ RecordedVerb& RecordingBackend::note(const char* verb, const Linear* linear, int
   return out;
 }
 
+RecordedVerb& RecordingBackend::note_product(const char* verb, const Linear& linear, int rows) {
+  if (const auto found = notes_.find(&linear); found != notes_.end()) {
+    int quantized = 0;
+    for (const DType type : found->second.formats) {
+      if (type == DType::kBF16) {
+        needs_.bfloats = true;
+      } else if (serval::info(type).block_elements == 1) {
+        needs_.full_floats = true;
+      } else {
+        ++quantized;
+      }
+    }
+    needs_.formats = std::max(needs_.formats, quantized);
+  }
+  return note(verb, &linear, rows);
+}
+
 void RecordingBackend::embed(const Embedding& table, float, Tensor x) {
   RecordedVerb& verb = note("embed", &table.linear(), x.rows);
   verb.macs = 0;  // a lookup
@@ -162,10 +184,11 @@ void RecordingBackend::embed(const Embedding& table, float, Tensor x) {
 
 void RecordingBackend::attention_in(Tensor x, const Norm&, const Linear& qkv, const QkNorm*,
                                     const Rope&, KvLayer& kv, Tensor) {
-  RecordedVerb& verb = note("attention_in", &qkv, x.rows);
+  RecordedVerb& verb = note_product("attention_in", qkv, x.rows);
   verb.kv_bytes = (kv.k_block_bytes + kv.v_block_bytes) / kBlockTokens;
   needs_.outputs = std::max(needs_.outputs, qkv.out_features());
   needs_.head_dim = std::max(needs_.head_dim, kv.head_dim);
+  needs_.kv_heads = std::max(needs_.kv_heads, kv.kv_heads);
 }
 
 void RecordingBackend::attention(Tensor q, const KvLayer& kv, const AttentionParams& params,
@@ -175,20 +198,21 @@ void RecordingBackend::attention(Tensor q, const KvLayer& kv, const AttentionPar
                std::to_string(kv.kv_heads) + " KV heads";
   if (params.window > 0) verb.shape += ", window " + std::to_string(params.window);
   verb.kv_macs = 2 * static_cast<uint64_t>(q.cols);  // q.k and weight.v
+  needs_.heads = std::max(needs_.heads, params.heads);
 }
 
 void RecordingBackend::project_add(Tensor h, const Linear& linear, const Norm* post, Tensor) {
-  note("project_add", &linear, h.rows);
+  note_product("project_add", linear, h.rows);
   if (post != nullptr) needs_.outputs = std::max(needs_.outputs, linear.out_features());
 }
 
 void RecordingBackend::ffn_in(Tensor x, const Norm&, const Linear& linear, Activation, Tensor) {
-  note("ffn_in", &linear, x.rows);
+  note_product("ffn_in", linear, x.rows);
 }
 
 void RecordingBackend::head(Tensor, const Norm&, const Linear& output, const HeadParams&,
                             LogitSink&) {
-  note("head", &output, static_cast<int>(batch_->logit_rows.size()));
+  note_product("head", output, static_cast<int>(batch_->logit_rows.size()));
 }
 
 }  // namespace serval

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -59,9 +60,11 @@ class RecordingBackend final : public Backend {
  private:
   struct Note {
     std::string name, shape;
+    std::set<DType> formats;
   };
   // Records a product; handles of other backends are welcome and stay nameless.
   RecordedVerb& note(const char* verb, const Linear* linear, int rows);
+  RecordedVerb& note_product(const char* verb, const Linear& linear, int rows);
 
   BackendInfo info_;
   std::unordered_map<const Linear*, Note> notes_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <future>
 #include <utility>
 
@@ -71,12 +72,14 @@ void EngineThread::run(const std::function<void(Core&)>& job) {
   std::promise<void> done;
   std::future<void> result = done.get_future();
   post(Job([&](Core& core) {
+    std::exception_ptr failed;
     try {
       job(core);
-      done.set_value();
     } catch (...) {
-      done.set_exception(std::current_exception());
+      failed = std::current_exception();
     }
+    core.publish_counters();  // before the caller goes on: it may look at once
+    failed ? done.set_exception(failed) : done.set_value();
   }));
   result.get();
 }

@@ -271,6 +271,12 @@ Result<SequencePtr> Input::prepare(Request r, OutletPtr outlet, int64_t now_us) 
   const Vocab& vocab = tokenizer_.vocab();
   const bool continues = std::any_of(s->tokens.begin(), s->tokens.end(),
                                      [&](TokenId id) { return !vocab.is_control(id); });
+  s->generation = generation_of(std::move(r), std::move(outlet), continues, now_us);
+  return s;
+}
+
+std::unique_ptr<Generation> Input::generation_of(Request r, OutletPtr outlet, bool continues,
+                                                 int64_t now_us) const {
   const uint64_t seed = r.sampling.seed ? *r.sampling.seed : draw_seed();
   auto breakers = dry_breakers(r.sampling);
   auto g = std::make_unique<Generation>(
@@ -297,8 +303,7 @@ Result<SequencePtr> Input::prepare(Request r, OutletPtr outlet, int64_t now_us) 
   g->submitted_us = now_us;
   g->begin_before_us = deadline(now_us, r.queue_timeout_ms);
   g->end_before_us = deadline(now_us, r.timeout_ms);
-  s->generation = std::move(g);
-  return s;
+  return g;
 }
 
 // A token is a breaker when its text holds a whole breaker string. A string spread over tokens is

@@ -34,6 +34,9 @@ class Input {
   Result<void> check(const Request& request) const;
   Result<void> check_sharing(const Request& request) const;
   Result<void> check_prompt(const std::vector<TokenId>& tokens, const Request& request) const;
+  // `continues`: the prompt has text that the answer goes on from.
+  std::unique_ptr<Generation> generation_of(Request request, OutletPtr outlet, bool continues,
+                                            int64_t now_us) const;
   std::shared_ptr<const DryBreakers> dry_breakers(const SamplingParams& params) const;
 
   const Tokenizer& tokenizer_;

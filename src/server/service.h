@@ -31,7 +31,7 @@ struct ServiceConfig {
   int key_requests = 64;         // of one key in flight; more are 429; 0: any; keyless: any
   int slots = 0;                 // sequences computed at once, for clients that ask
   double read_bandwidth = 0;     // of this machine, bytes per second; 0: unknown
-  double dot_peak = 0;           // int8 multiply-adds per second; 0: unknown
+  double dot_peak = 0;           // multiply-adds per second of the model's kind; 0: unknown
   int64_t limits_unix_ms = 0;    // when these two were measured; 0: they were not
   int max_itl_ms = 0;            // what the engine was told
   bool kv_disk = false;          // cached KV is also on disk

@@ -108,8 +108,8 @@ class Server:
     def post(self, path, body, **options):
         return self.call(path, body, **options)
 
-    def metric(self, name, **labels):
-        status, _, text = self.call("/metrics")
+    def metric(self, name, headers=None, **labels):
+        status, _, text = self.call("/metrics", headers=headers)
         assert status == 200
         for line in text.splitlines():
             if re.match(re.escape(name) + r"[{ ]", line) and all(f'{k}="{v}"' in line for k, v in labels.items()):

@@ -1,10 +1,13 @@
 """Whose text and whose requests the monitor shows, and to whom."""
 import json
+import os
 import re
+import subprocess
 import threading
 
 import pytest
 
+from conftest import BINARY
 from test_monitor import ADMIN, TEXT, USE, Stream, bearer, check
 
 BOB = "bobs-key-0123456789"
@@ -131,6 +134,8 @@ def test_an_owner_sees_its_own_requests_and_no_others(start, keys):
     for number in (3, 4, 5, 6, 7, 0, -1, "x", "1/2", 2 ** 64):
         assert server.call(f"/v1/requests/{number}", headers=bearer(USE))[0] == 404, number
     assert "bob" not in json.dumps([own] + [server.call(f"/v1/requests/{n}", headers=bearer(USE))[2] for n in (1, 2)]).lower()
+    top = subprocess.run([BINARY, "top", server.url, "--json", "-n", "1"], env=os.environ | {"SERVAL_API_KEY": USE}, capture_output=True, text=True, timeout=60)
+    assert json.loads(top.stdout)["event"] == "own" and json.loads(top.stdout)["data"]["rows"] == own["rows"], top.stderr
     bobs = server.call("/v1/requests", headers=bearer(BOB))[2]
     assert bobs["label"] == "bob" and [row[0] for row in bobs["rows"]] == [1, 2, 3, 4, 5]
     # An admin's own are its own as well; the monitor shows it all.

@@ -1,10 +1,11 @@
 """The monitor's further replies: plan, tiers, doctor and log against their schema, /metrics and what was asked; who may look."""
 import json
 import subprocess
+import sys
 
 import pytest
 
-from conftest import BINARY, SANITIZED
+from conftest import BINARY, ROOT, SANITIZED
 from test_monitor import ADMIN, USE, bearer, check, complete, watched  # noqa: F401 (fixture)
 
 PATHS = ["/admin/monitor/plan", "/admin/monitor/tiers", "/admin/monitor/doctor", "/admin/monitor/log"]
@@ -75,6 +76,22 @@ def test_the_doctor(watched, start):  # noqa: F811
     findings = {f["name"]: f for f in reply(bare, "/admin/monitor/doctor")["findings"]}
     assert findings["read bandwidth"]["status"] == findings["sandbox"]["status"] == findings["options"]["status"] == "warn"
     assert "-ngl" in findings["options"]["advice"]
+
+
+@pytest.mark.parametrize("kind, dots", [("BF16", "bfloat16"), ("F16", "float32"), ("F32", "float32"), ("Q8_0", "int8")])
+def test_a_model_is_rated_by_the_dot_products_it_needs(start, tmp_path, kind, dots):
+    """The server and `bench` by the same ones; a server writes down what it measured, of each kind."""
+    name = f"llama-gqa3.{kind}"
+    subprocess.run([sys.executable, ROOT / "tests" / "data" / "make_tiny_models.py", tmp_path, "--variant", "llama-gqa3", "--type", kind],
+                   check=True, capture_output=True)
+    server = start(model=str(tmp_path / name), env={"XDG_STATE_HOME": str(tmp_path)})
+    found = {f["name"]: f for f in reply(server, "/admin/monitor/doctor")["findings"]}["dot products"]
+    measured = list(map(float, (tmp_path / "serval" / "machine-limits").read_text().split()[2:6]))
+    rated = measured[1:][["int8", "float32", "bfloat16"].index(dots)]
+    assert found["value"] == f"{rated:.1f} GMAC/s, {dots}" and found["status"] == "ok"
+    assert reply(server, "/admin/monitor/plan")["limit_gmacs"] == pytest.approx(rated, rel=1e-4)
+    bench = [BINARY, "bench", tmp_path / f"{name}.gguf", "-p", "8", "-n", "0", "-r", "1", "--json"]
+    assert json.loads(subprocess.check_output(bench))["machine"]["dot_products"] == dots
 
 
 def test_the_log_tells_what_happened_and_no_text(start, tmp_path):

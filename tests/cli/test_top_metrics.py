@@ -25,6 +25,8 @@ class Metrics(http.server.BaseHTTPRequestHandler):
         server.asked.append((self.path, self.headers.get("Authorization")))
         if self.path.startswith("/admin/"):
             return self.answer(server.refusal, json.dumps({"error": {"message": "this key may not be used here", "code": "insufficient_permissions"}}))
+        if self.path == "/v1/requests" and server.rows is not None:
+            return self.answer(200, json.dumps({"t_ms": 5000, "label": "alice", "rows": server.rows}))
         if self.path != "/metrics" or server.no_metrics:
             return self.answer(401, json.dumps({"error": {"message": "a key is needed"}}))
         self.answer(200, server.text if server.text is not None else metrics(time.monotonic() - server.began))
@@ -64,12 +66,50 @@ def metrics(seconds):
 def refusing():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metrics)
     server.asked, server.began, server.refusal, server.no_metrics, server.text, server.gone = [], time.monotonic(), 403, False, None, False
+    server.rows = None
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     server.url = f"http://127.0.0.1:{server.server_port}"
     yield server
     server.shutdown()
     server.server_close()
+
+
+def test_an_ordinary_key_sees_its_own_requests(serval, refusing, tmp_path):
+    refusing.no_metrics = True
+    refusing.rows = [[1, 0, "stop", 30, 0, 30, 7, 20, 18, None, 0, [1000, 1001, 1020, 1200, 1201]],
+                     [2, 0, "decode", 120, 96, 120, 57, 48.2, 31.5, None, 0, [4000, 4010, 4048.2, 4900, None]],
+                     [3, 0, "waiting", 40, 0, 0, 0, None, None, None, 0, [4900, None, None, None, None]]]
+    terminal = Terminal(serval, refusing.url, "--hz", "10", SERVAL_API_KEY="alices-key-0123456789")
+    shown = terminal.expect(r"2 decode +120 +96 +57 +10 ms +48 ms +32 ms +alice", 60)
+    for text in ("serval · requests of alice", "running 1  waiting 1", "The requests of this key alone", "--key-file"):
+        assert text in shown, (text, shown)
+    terminal.press("3")
+    terminal.press("k")
+    terminal.press("c")
+    terminal.expect("cancel request")
+    terminal.press("y")
+    terminal.expect("takes an admin key")
+    terminal.press("k")
+    refusing.rows = [[4, 0, "prefill", 999, 0, 64, 0, None, None, None, 0, [5000, 5001, None, None, None]]]
+    terminal.expect(r"4 prefill +64/999")
+    assert "decode" not in str(terminal.screen), "what the server has forgotten is gone"
+    refusing.gone = True
+    terminal.expect("the connection is lost, trying again", 60)
+    refusing.gone = False
+    terminal.expect("q quit", 60)
+    terminal.press("q")
+    assert terminal.restored() == 0
+    assert not any("cancel" in path for path, _ in refusing.asked)
+
+    file = tmp_path / "r.jsonl"
+    lines = [json.loads(line) for line in serval("top", refusing.url, "--json", "-n", "2", "--hz", "10", "--record", file).out.splitlines()]
+    for line in lines + [json.loads(line) for line in file.read_text().splitlines()]:
+        jsonschema.Draft202012Validator(SCHEMA).validate(line)
+        assert line["event"] == "own" and line["data"]["rows"] == refusing.rows
+    assert len(lines) == 2
+    for once in (serval("top", refusing.url), serval("top", "--replay", file)):
+        assert once.code == 0 and "requests of alice" in once.out and "64/999" in once.out
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -4,19 +4,11 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { answered, openChat, send, startBrowser, startServer, watch } from './harness.mjs';
+import { test } from 'node:test';
+import { answered, openChat, send, shared, startServer, watch } from './harness.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-let browser, server;
-before(async () => {
-  browser = await startBrowser();
-  server = await startServer();
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+const here = shared([]);
 
 async function violations(page) {
   await page.evaluate(axe);
@@ -25,12 +17,12 @@ async function violations(page) {
 }
 
 // The policy also binds what the test would inject; axe itself needs evaluation.
-const quiet = (options) => browser.newContext({ bypassCSP: true, locale: 'en-US', reducedMotion: 'reduce', ...options });
+const quiet = (options) => here.browser.newContext({ bypassCSP: true, locale: 'en-US', reducedMotion: 'reduce', ...options });
 
 for (const colorScheme of ['light', 'dark']) {
   test(`axe finds nothing: chat, ${colorScheme}`, async () => {
     const context = await quiet({ colorScheme });
-    const page = await openChat(context, server.url);
+    const page = await openChat(context, here.server.url);
     await page.waitForSelector('.chip:not(:empty)');
     assert.deepEqual(await violations(page), [], 'empty');
     await page.evaluate(() => localStorage.setItem('serval.last', JSON.stringify({ system: '', sampling: { temperature: 0, max_tokens: 120 } })));
@@ -57,13 +49,13 @@ for (const colorScheme of ['light', 'dark']) {
 
   test(`axe finds nothing: monitor, ${colorScheme}`, async () => {
     const context = await quiet({ colorScheme });
-    const chat = await openChat(context, server.url);
+    const chat = await openChat(context, here.server.url);
     await chat.evaluate(() => localStorage.setItem('serval.last', JSON.stringify({ system: '', sampling: { temperature: 0, max_tokens: 30 } })));
     await chat.click('#new-chat');
     await send(chat, 'Count to ten.');
     await answered(chat);
     const page = await context.newPage();
-    await page.goto(`${server.url}/monitor`);
+    await page.goto(`${here.server.url}/monitor`);
     await page.waitForSelector('.requests tbody tr');
     await page.waitForSelector('.uplot');
     assert.deepEqual(await violations(page), [], 'live');
@@ -118,9 +110,9 @@ test('axe finds nothing: one’s own requests, and texts', async () => {
 });
 
 test('the keyboard alone: send, stop, edit, branch, search, monitor, back', async () => {
-  const context = await browser.newContext({ locale: 'en-US' });
+  const context = await here.browser.newContext({ locale: 'en-US' });
   const faults = await watch(context);
-  const page = await openChat(context, server.url);
+  const page = await openChat(context, here.server.url);
   const keys = async (...names) => { for (const name of names) await page.keyboard.press(name); };
   const tabTo = async (name) => {
     for (let i = 0; i < 60; i++) {

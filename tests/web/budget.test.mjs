@@ -1,17 +1,15 @@
 // What the page costs: bytes before one can type, time until then, the browser's own CPU while an answer streams.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { answered, openChat, send, startBrowser } from './harness.mjs';
+import { test } from 'node:test';
+import { answered, openChat, send, shared } from './harness.mjs';
 import { startMock } from './mock.mjs';
 import { browserCpu } from './cpu.mjs';
 
-let browser;
-before(async () => (browser = await startBrowser()));
-after(async () => browser?.close());
+const here = shared();
 
 test('input works at once; markdown, code and formulas come when they are needed', async () => {
   const mock = await startMock(['Hi']);
-  const page = await (await browser.newContext()).newPage();
+  const page = await (await here.browser.newContext()).newPage();
   const early = [];
   page.on('request', (request) => early.push(new URL(request.url()).pathname));
   await page.goto(mock.url);
@@ -27,7 +25,7 @@ test('the browser’s CPU per 1,000 tokens at 200 a second', { timeout: 60_000 }
   const words = 'The serval hunts in tall grass and hears what moves below. It **leaps** high. '.split(/(?= )/);
   const pieces = Array.from({ length: 1000 }, (_, i) => (i % 90 === 89 ? '\n\n' : words[i % words.length]));
   const mock = await startMock(pieces, { pause: 5 });
-  const page = await openChat(await browser.newContext(), mock.url);
+  const page = await openChat(await here.browser.newContext(), mock.url);
   await page.waitForTimeout(1000);
   const begin = browserCpu();
   await send(page, 'go');

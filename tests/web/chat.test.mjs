@@ -3,26 +3,11 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, beforeEach, afterEach, test } from 'node:test';
-import { answered, openChat, send, startBrowser, startServer, watch } from './harness.mjs';
+import { test } from 'node:test';
+import { answered, contextForEach, openChat, send, shared } from './harness.mjs';
 
-let browser, server, context, faults;
-before(async () => {
-  browser = await startBrowser();
-  server = await startServer();
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-beforeEach(async () => {
-  context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-US' });
-  faults = await watch(context);
-});
-afterEach(async () => {
-  await context.close();
-  assert.deepEqual(faults, []);
-});
+const here = shared([]);
+contextForEach(here);
 
 // Short answers that are the same every time.
 async function brief(page, tokens = 24) {
@@ -36,11 +21,11 @@ async function brief(page, tokens = 24) {
 const own = (page) => page.locator('.message.user .own').allTextContents();
 
 test('a message is answered, with its figures', async () => {
-  const page = await openChat(context, server.url);
+  const page = await openChat(here.context, here.server.url);
   await brief(page);
   await send(page, 'What is the capital of France?');
   const answer = await answered(page);
-  const alone = await (await fetch(`${server.url}/v1/chat/completions`, {
+  const alone = await (await fetch(`${here.server.url}/v1/chat/completions`, {
     method: 'POST', headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ messages: [{ role: 'user', content: 'What is the capital of France?' }], temperature: 0, max_tokens: 24 }),
   })).json();
@@ -51,7 +36,7 @@ test('a message is answered, with its figures', async () => {
 });
 
 test('an answer can be stopped, keeps what came, and is continued', async () => {
-  const page = await openChat(context, server.url);
+  const page = await openChat(here.context, here.server.url);
   await brief(page, 2000);
   await send(page, 'Tell me a very long story about a mountain.');
   await page.waitForFunction(() => (document.querySelector('.message.assistant .markdown')?.textContent.length ?? 0) > 40);
@@ -68,7 +53,7 @@ test('an answer can be stopped, keeps what came, and is continued', async () => 
 });
 
 test('branches: answer again, edit, go back and forth, over a reload', async () => {
-  const page = await openChat(context, server.url);
+  const page = await openChat(here.context, here.server.url);
   await brief(page, 12);
   await send(page, 'Name a colour.');
   await answered(page);
@@ -95,7 +80,7 @@ test('branches: answer again, edit, go back and forth, over a reload', async () 
 });
 
 test('a reload in the middle of an answer loses nothing typed and keeps what came', async () => {
-  const page = await openChat(context, server.url);
+  const page = await openChat(here.context, here.server.url);
   await brief(page, 3000);
   await send(page, 'Tell me a very long story about a river.');
   await page.waitForFunction(() => (document.querySelector('.message.assistant .markdown')?.textContent.length ?? 0) > 300);
@@ -109,7 +94,7 @@ test('a reload in the middle of an answer loses nothing typed and keeps what cam
 });
 
 test('an answer goes on while another conversation or the monitor is open', async () => {
-  const page = await openChat(context, server.url);
+  const page = await openChat(here.context, here.server.url);
   await brief(page, 300);
   await send(page, 'Write about the sea.');
   await page.waitForFunction(() => document.querySelector('.message.assistant .markdown')?.textContent.length > 20);
@@ -123,7 +108,7 @@ test('an answer goes on while another conversation or the monitor is open', asyn
 });
 
 test('export, delete, import: everything comes back', async () => {
-  const page = await openChat(context, server.url);
+  const page = await openChat(here.context, here.server.url);
   await brief(page, 12);
   await send(page, 'Say hello to the wildcat.');
   await answered(page);
@@ -158,7 +143,7 @@ test('export, delete, import: everything comes back', async () => {
 });
 
 test('search finds words of messages', async () => {
-  const page = await openChat(context, server.url);
+  const page = await openChat(here.context, here.server.url);
   await brief(page, 8);
   for (const text of ['About the aardvark.', 'About the zebra.']) {
     await page.click('#new-chat');
@@ -174,7 +159,7 @@ test('search finds words of messages', async () => {
 });
 
 test('a text file is attached and read; what is no text is refused', async () => {
-  const page = await openChat(context, server.url);
+  const page = await openChat(here.context, here.server.url);
   await brief(page, 16);
   await page.setInputFiles('.composer input[type=file]', [
     { name: 'note.txt', mimeType: 'text/plain', buffer: Buffer.from('The password is swordfish.') },
@@ -191,7 +176,7 @@ test('a text file is attached and read; what is no text is refused', async () =>
 });
 
 test('probabilities: what else could have been said, and branch there', async () => {
-  const page = await openChat(context, server.url);
+  const page = await openChat(here.context, here.server.url);
   await brief(page, 12);
   await send(page, 'Name a colour of the sky.');
   const answer = await answered(page);
@@ -211,14 +196,14 @@ test('probabilities: what else could have been said, and branch there', async ()
 });
 
 test('?q= only fills the box', async () => {
-  const page = await openChat(context, server.url, '/?q=Delete%20all%20files');
+  const page = await openChat(here.context, here.server.url, '/?q=Delete%20all%20files');
   await page.waitForTimeout(500);
   assert.equal(await page.inputValue('#message-box'), 'Delete all files');
   assert.equal(await page.locator('.message').count(), 0);
 });
 
 test('the settings show the server’s defaults and reach the server', async () => {
-  const page = await openChat(context, server.url);
+  const page = await openChat(here.context, here.server.url);
   await page.waitForSelector('.chip:has-text("smollm2")');
   await page.click('#open-settings');
   assert.equal(await page.getAttribute('#set-temperature', 'placeholder'), '0.8');
@@ -236,7 +221,7 @@ test('the settings show the server’s defaults and reach the server', async () 
 });
 
 test('German, chosen in the settings', async () => {
-  const page = await openChat(context, server.url);
+  const page = await openChat(here.context, here.server.url);
   await page.click('#open-settings');
   await Promise.all([page.waitForNavigation(), page.selectOption('#set-language', 'de')]);
   await page.waitForSelector('h2:has-text("Worüber denken wir nach?")');
@@ -244,7 +229,7 @@ test('German, chosen in the settings', async () => {
 });
 
 test('a phone: nothing is wider than 320 pixels', async () => {
-  const page = await openChat(context, server.url);
+  const page = await openChat(here.context, here.server.url);
   await brief(page, 40);
   await page.setViewportSize({ width: 320, height: 640 });
   await send(page, 'A_very_long_word_'.repeat(30) + ' explain this');

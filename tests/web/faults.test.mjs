@@ -1,19 +1,10 @@
 // What goes wrong: keys, a server that dies, a full disk. Tabs that are killed: kills.test.mjs.
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { answered, openChat, send, startBrowser, startServer, watch } from './harness.mjs';
+import { test } from 'node:test';
+import { answered, contextForEach, openChat, send, shared, startServer } from './harness.mjs';
 
-let browser, context, faults;
-before(async () => (browser = await startBrowser()));
-after(async () => browser?.close());
-beforeEach(async () => {
-  context = await browser.newContext({ locale: 'en-US' });
-  faults = await watch(context);
-});
-afterEach(async () => {
-  await context.close();
-  assert.deepEqual(faults, []);
-});
+const here = shared();
+contextForEach(here);
 
 const limit = (page, tokens) => page.evaluate((max_tokens) =>
   localStorage.setItem('serval.last', JSON.stringify({ system: '', sampling: { temperature: 0, max_tokens } })), tokens)
@@ -22,7 +13,7 @@ const limit = (page, tokens) => page.evaluate((max_tokens) =>
 test('a server with keys asks for one, and again for a wrong one', async () => {
   const server = await startServer([], { env: { SERVAL_API_KEY: 'open-sesame' } });
   try {
-    const page = await openChat(context, server.url);
+    const page = await openChat(here.context, server.url);
     await page.waitForSelector('dialog #key-input');
     await page.fill('#key-input', 'wrong');
     await page.keyboard.press('Enter');
@@ -43,7 +34,7 @@ test('a server with keys asks for one, and again for a wrong one', async () => {
 
 test('a server that dies in the middle: the answer so far stays, plain words, nothing typed is lost, and it goes on when the server is back', async () => {
   const server = await startServer();
-  const page = await openChat(context, server.url);
+  const page = await openChat(here.context, server.url);
   await limit(page, 3000);
   await send(page, 'Write a long story.');
   await page.waitForFunction(() => (document.querySelector('.message.assistant .markdown')?.textContent.length ?? 0) > 60);
@@ -74,7 +65,7 @@ test('a clock that jumps: versions, conversations and the monitor stay whole', a
     const { now } = window.realDate ??= { now: Date.now };
     Date.now = () => now.call(Date) + ms;
   }, n * 86_400_000);
-  const page = await openChat(context, server.url);
+  const page = await openChat(here.context, server.url);
   try {
     await limit(page, 6);
     await send(page, 'First');
@@ -124,8 +115,8 @@ const refuseLarge = () => {
 test('a full quota: a plain message, nothing is lost, and it is saved once there is room', async () => {
   const server = await startServer();
   try {
-    await context.addInitScript(refuseLarge);
-    const page = await openChat(context, server.url);
+    await here.context.addInitScript(refuseLarge);
+    const page = await openChat(here.context, server.url);
     await limit(page, 8);
     await send(page, 'Before it was full.');
     await answered(page);

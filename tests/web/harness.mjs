@@ -1,9 +1,11 @@
 // A real server with the small model, and Debian's Chromium. SERVAL_BIN and SERVAL_TEST_MODELS as in the other tests.
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { after, afterEach, before, beforeEach } from 'node:test';
 import { chromium } from 'playwright-core';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -82,6 +84,33 @@ export async function watch(context) {
     });
   });
   return faults;
+}
+
+// What the tests of a file share, there once they run: a browser, and a server if its options are given.
+export function shared(options) {
+  const here = {};
+  before(async () => {
+    here.browser = await startBrowser();
+    if (options) here.server = await startServer(options);
+  });
+  after(async () => {
+    await here.browser?.close();
+    await here.server?.stop();
+  });
+  return here;
+}
+
+// Gives each test a context of its own, in which watch() must see no faults.
+export function contextForEach(here, options = {}) {
+  let faults;
+  beforeEach(async () => {
+    here.context = await here.browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-US', ...options });
+    faults = await watch(here.context);
+  });
+  afterEach(async () => {
+    await here.context.close();
+    assert.deepEqual(faults, []);
+  });
 }
 
 export async function openChat(context, url, path = '/') {

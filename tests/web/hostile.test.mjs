@@ -1,12 +1,10 @@
 // A model may write anything. Nothing of it runs, loads or leaves; the page stays alive; the policy has nothing to report.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { answered, openChat, send, startBrowser, watch } from './harness.mjs';
+import { test } from 'node:test';
+import { answered, openChat, send, shared, watch } from './harness.mjs';
 import { startMock } from './mock.mjs';
 
-let browser;
-before(async () => (browser = await startBrowser()));
-after(async () => browser?.close());
+const here = shared();
 
 const kMarkup = [
   '<script>window.ran = 1; alert(1)</script>', '<img src=x onerror="window.ran=1">', '<svg onload="window.ran=1"></svg>',
@@ -26,7 +24,7 @@ const cut = (text, size) => text.match(new RegExp(`[\\s\\S]{1,${size}}`, 'g'));
 
 async function show(pieces, check, limitMs = 30_000) {
   const mock = await startMock(pieces);
-  const context = await browser.newContext({ locale: 'en-US' });
+  const context = await here.browser.newContext({ locale: 'en-US' });
   const faults = await watch(context);
   const foreign = [];
   context.on('request', (request) => request.url().startsWith(mock.url) || request.url().startsWith('data:') || foreign.push(request.url()));

@@ -1,33 +1,18 @@
 // The monitor, on a real engine under load: what it shows is what the server says elsewhere.
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { startBrowser, startServer, watch } from './harness.mjs';
+import { test } from 'node:test';
+import { contextForEach, shared, startServer } from './harness.mjs';
 
-let browser, server, context, faults;
-before(async () => {
-  browser = await startBrowser();
-  server = await startServer();
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-beforeEach(async () => {
-  context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: 'en-US' });
-  faults = await watch(context);
-});
-afterEach(async () => {
-  await context.close();
-  assert.deepEqual(faults, []);
-});
+const here = shared([]);
+contextForEach(here, { viewport: { width: 1280, height: 900 } });
 
-const ask = (prompt, max_tokens) => fetch(`${server.url}/v1/completions`, {
+const ask = (prompt, max_tokens) => fetch(`${here.server.url}/v1/completions`, {
   method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ prompt, max_tokens, ignore_eos: true }),
 }).then((response) => response.json());
 
 async function open(path = '/monitor') {
-  const page = await context.newPage();
-  await page.goto(server.url + path);
+  const page = await here.context.newPage();
+  await page.goto(here.server.url + path);
   await page.waitForSelector('.status.live');
   return page;
 }
@@ -63,8 +48,8 @@ test('totals equal those of /metrics; steps, cache map and shares are drawn', as
   await page.waitForSelector('.panel-twin tbody tr');
   const table = await page.locator('section[aria-label="Steps of the engine"] tbody tr').count();
   assert.ok(table > 0);
-  const snapshot = await (await fetch(`${server.url}/admin/monitor`)).json();
-  const metrics = await (await fetch(`${server.url}/metrics`)).text();
+  const snapshot = await (await fetch(`${here.server.url}/admin/monitor`)).json();
+  const metrics = await (await fetch(`${here.server.url}/metrics`)).text();
   const generated = Number(/^vllm:generation_tokens_total(?:\{[^}]*\})? (\S+)$/m.exec(metrics)[1]);
   assert.equal(snapshot.frame.total.dec, generated);
   const blocks = await page.locator('section[aria-label="KV cache"] tbody tr td:nth-child(2)').allTextContents();
@@ -108,7 +93,7 @@ test('paused by its button and in a hidden tab; no stream is open then', async (
 test('a server that dies is said so, and found again', async () => {
   const other = await startServer();
   const port = new URL(other.url).port;
-  const page = await context.newPage();
+  const page = await here.context.newPage();
   await page.goto(`${other.url}/monitor`);
   await page.waitForSelector('.status.live');
   await other.stop();

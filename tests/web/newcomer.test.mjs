@@ -1,18 +1,10 @@
 // Somebody who has read nothing: sends a message, stops it, branches it, finds the slowest request of the last minute and why it
 // was slow. Only by words that can be seen in the window as it opens (accessible names are for those who cannot see), no keys but letters.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { answered, startBrowser, startServer, watch } from './harness.mjs';
+import { test } from 'node:test';
+import { answered, shared, watch } from './harness.mjs';
 
-let browser, server;
-before(async () => {
-  browser = await startBrowser();
-  server = await startServer(['-np', '4']);
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+const here = shared(['-np', '4']);
 
 // A thing to press with this word on it, inside the window without scrolling.
 async function press(page, word) {
@@ -26,10 +18,10 @@ async function press(page, word) {
 
 for (const viewport of [{ width: 1280, height: 800 }, { width: 1024, height: 700 }]) {
   test(`a newcomer, ${viewport.width} wide`, async () => {
-    const context = await browser.newContext({ viewport, locale: 'en-US' });
+    const context = await here.browser.newContext({ viewport, locale: 'en-US' });
     const faults = await watch(context);
     const page = await context.newPage();
-    await page.goto(server.url);
+    await page.goto(here.server.url);
 
     // Send: the box is ready to be typed into, and the one filled button sends.
     await page.waitForFunction(() => document.activeElement?.id === 'message-box');
@@ -58,7 +50,7 @@ for (const viewport of [{ width: 1280, height: 800 }, { width: 1024, height: 700
     assert.match(await page.locator('.message.user .branches').innerText(), /2\/2/);
 
     // A slow request beside others, then: which was it, and why?
-    const ask = (prompt, max_tokens) => fetch(`${server.url}/v1/completions`, {
+    const ask = (prompt, max_tokens) => fetch(`${here.server.url}/v1/completions`, {
       method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ prompt, max_tokens, ignore_eos: true }),
     }).then((response) => response.json());
     const slow = await ask(`${viewport.width} ${'word '.repeat(1200)}`, 4);
@@ -67,7 +59,7 @@ for (const viewport of [{ width: 1280, height: 800 }, { width: 1024, height: 700
     const line = page.getByText(/^Slowest of the last minute: request \d+, [\d.]+ m?s\.$/);
     await line.waitFor();
     const shown = /request (\d+), ([\d.]+) (m?s)/.exec(await line.innerText());
-    const snapshot = await (await fetch(`${server.url}/admin/monitor`)).json();
+    const snapshot = await (await fetch(`${here.server.url}/admin/monitor`)).json();
     const now = snapshot.frame.t_ms;
     const total = ({ 11: [queued, , , , ended] }) => (ended ?? now) - queued;
     const recent = snapshot.reqs.rows.filter(({ 11: times }) => (times[4] ?? now) >= now - 60_000);

@@ -3,24 +3,15 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { startBrowser, startServer, watch } from './harness.mjs';
+import { test } from 'node:test';
+import { contextForEach, shared, startServer } from './harness.mjs';
 
 const kAlice = 'alices-key-0123456789', kBob = 'bobs-key-0123456789', kAdmin = 'admin-key-0123456789';
 const file = join(mkdtempSync(join(tmpdir(), 'serval-keys-')), 'keys');
 writeFileSync(file, `${kAlice} alice\n${kBob} bob\n${kAdmin} root admin\n`);
 
-let browser, context, faults;
-before(async () => (browser = await startBrowser()));
-after(async () => browser?.close());
-beforeEach(async () => {
-  context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-US' });
-  faults = await watch(context);
-});
-afterEach(async () => {
-  await context.close();
-  assert.deepEqual(faults, []);
-});
+const here = shared();
+contextForEach(here);
 
 async function withServer(options, run) {
   const server = await startServer(['--keys', file, '--no-machine-limits', ...options]);
@@ -36,7 +27,7 @@ async function withServer(options, run) {
 }
 
 async function open(server, key) {
-  const page = await context.newPage();
+  const page = await here.context.newPage();
   await page.goto(`${server.url}/monitor`);
   await page.waitForSelector('dialog #key-input');
   await page.fill('#key-input', key);
@@ -50,7 +41,7 @@ test('an owner sees the own requests and their stories, nothing of others; an ad
   await ask(kAlice, 'Alice asks', 11);
   await ask(kBob, 'Bob again', 7);
   const asked = [];
-  context.on('request', (request) => asked.push(new URL(request.url()).pathname));
+  here.context.on('request', (request) => asked.push(new URL(request.url()).pathname));
   const page = await open(server, kAlice);
   await page.waitForSelector('.requests tbody tr');
   assert.match(await page.locator('#notice').innerText(), /requests of your own key \(alice\)/);

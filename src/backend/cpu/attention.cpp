@@ -13,6 +13,7 @@ namespace serval::cpu {
 namespace {
 
 constexpr int kJobQueries = 64;  // rows x heads of one job: enough to share the expanded tiles
+constexpr int kSplitBelow = 4;   // jobs per worker: with fewer, their segments are jobs
 
 int rows_of_job(int group) { return std::max(1, kJobQueries / group); }
 
@@ -24,11 +25,24 @@ int first_segment(int position, int window) {
 
 }  // namespace
 
+size_t attention_plan_bytes(const ScratchNeeds& needs, const StepLimits& limits, int workers) {
+  const auto rows = static_cast<size_t>(limits.rows);
+  const size_t split_items = size_t{kSplitBelow} * static_cast<size_t>(workers);
+  const auto segments = static_cast<size_t>(segments_until(limits.context));
+  const size_t jobs = rows * static_cast<size_t>(needs.kv_heads) + split_items * (segments + 1);
+  // Jobs that are split are few, and each has rows_of_job() rows of a group of heads.
+  const size_t queries =
+      std::min(rows * static_cast<size_t>(needs.heads),
+               split_items * static_cast<size_t>(std::max(kJobQueries, needs.heads)));
+  return jobs * sizeof(AttentionJob) +
+         queries * segments * attention_partial_floats(needs.head_dim) * sizeof(float);
+}
+
 void CpuBackend::reserve_attention(int head_dim, int kv_heads) {
   if (head_dim == 0) return;
   const size_t rows = static_cast<size_t>(std::max(limits_.rows, 1));
   const size_t heads = static_cast<size_t>(std::max(kv_heads, 1));
-  const size_t split_items = static_cast<size_t>(4 * team_.size());
+  const size_t split_items = size_t{kSplitBelow} * static_cast<size_t>(team_.size());
   const size_t segments = static_cast<size_t>(segments_until(limits_.context));
   for (Worker& worker : workers_) {
     worker.attention.reserve(attention_scratch_floats(kMaxQueries, head_dim) * sizeof(float));
@@ -97,7 +111,7 @@ void CpuBackend::plan_attention(const Tensor& q, const KvView& view, const KvLay
     partials += static_cast<size_t>(span.rows) * static_cast<size_t>(params.heads) *
                 static_cast<size_t>(segments_until(span.past + span.rows));
   }
-  const bool split = jobs < 4 * team_.size();
+  const bool split = jobs < kSplitBelow * team_.size();
   if (split) {
     partials_.reserve(partials * attention_partial_floats(kv.head_dim) * sizeof(float));
   }

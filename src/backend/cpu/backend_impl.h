@@ -65,6 +65,8 @@ class CpuBackend final : public Backend {
   RopePtr make_rope(const RopeSpec& spec) override;
   KvLayer make_kv_layer(KvType type, int kv_heads, int head_dim, int blocks) override;
   void reserve(const StepLimits& limits) override;
+  // Held now for steps; without reserve() no more than the steps so far asked for. Not the logits.
+  size_t scratch_bytes() const;
 
   void begin_step(const ForwardBatch& batch) override;
   void embed(const Embedding& table, float scale, Tensor x) override;
@@ -79,9 +81,29 @@ class CpuBackend final : public Backend {
   void end_step() override {}
 
  private:
+  // Rows in the forms that kernels multiply; see Activations.
+  struct RowScratch {
+    Scratch quantized, raw, pairs;
+    size_t size() const { return quantized.size() + raw.size() + pairs.size(); }
+  };
+  // What a verb multiplies: these rows (row i of x is row_ids[i], or i), normalised if asked.
+  struct Input {
+    Tensor x;
+    const int32_t* row_ids;
+    const Norm* norm;
+    const PackedLinear* linear;
+    Activations shared;
+    uint64_t verb;  // its number
+    bool alone;     // every worker prepares all rows for itself
+    int rows_to_share() const { return alone ? 0 : shared.rows; }
+    const float* row(int i) const { return x.row(row_ids == nullptr ? i : row_ids[i]); }
+  };
   // Memory of one worker, on its own pages.
-  struct Worker {
-    Scratch row;        // one normalised row
+  struct alignas(128) Worker {
+    Scratch row;       // one normalised row
+    RowScratch alone;  // kTileTokens rows, of verb number `alone_verb`
+    Activations alone_activations;
+    uint64_t alone_verb = 0;
     Scratch panel;      // two unpacked panels
     Scratch out;        // two [rows][16] results
     Scratch attention;  // AttentionJob::scratch
@@ -107,12 +129,14 @@ class CpuBackend final : public Backend {
   // Scratch for `rows` rows times `linear`; does nothing when reserve() foresaw it.
   void size_for(const PackedLinear& linear, int rows);
   void reserve_attention(int head_dim, int kv_heads);
-  Activations activations_for(const PackedLinear& linear, int rows) const;
-  // These rows (row i of x is row_ids[i], or i), normalised if asked, in the form that the kernels
-  // multiply.
-  void prepare(int worker, Range rows, const Tensor& x, const int32_t* row_ids, const Norm* norm,
-               const Activations& to);
+  static Activations activations_in(const RowScratch& scratch, const PackedLinear& linear, int rows,
+                                    int tile);
+  Input input_for(const PackedLinear& linear, const Tensor& x, int rows, const int32_t* row_ids,
+                  const Norm* norm);
+  void prepare(int worker, Range rows, const Input& input, const Activations& to);
   void prepare_row(const float* x, int row, const Norm* norm, const Activations& to, float* buffer);
+  // The rows of `input` as `worker` reads them. Call after the phase of prepare().
+  const Activations& activations_of(int worker, const Input& input);
   // All rows times one or two panels, plus bias: [panel][rows][16] in the worker's memory, `at`
   // floats from its beginning.
   const float* multiply(int worker, const Activations& activations, const PanelRef& panel,
@@ -147,7 +171,9 @@ class CpuBackend final : public Backend {
   ForwardBatch batch_;
   StepLimits limits_;
 
-  Scratch quantized_, raw_, pairs_, wide_, logits_, partials_;
+  RowScratch rows_;
+  Scratch wide_, logits_, partials_;
+  uint64_t verbs_ = 0;  // so far
   std::vector<AttentionJob> jobs_;
   std::vector<Merge> merges_;
 
@@ -161,5 +187,8 @@ class CpuBackend final : public Backend {
 };
 
 KvView view_of(const KvLayer& layer);
+
+// Bytes of jobs and partial results in the largest step.
+size_t attention_plan_bytes(const ScratchNeeds& needs, const StepLimits& limits, int workers);
 
 }  // namespace serval::cpu

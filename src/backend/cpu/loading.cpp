@@ -16,6 +16,23 @@ namespace {
 
 constexpr int kMaxHeadDim = 512;
 
+// Of one row of the widest input, in all forms in which some matrix wants it: int8 with what its
+// formats need to know of sums, float, bfloat16. Matrices of one form alone take the most where a
+// kernel set has no bfloat16 dot products.
+size_t activation_bytes(const ScratchNeeds& needs) {
+  constexpr size_t kPlane = 2 * sizeof(int32_t);  // of a chunk: sums of its halves
+  const auto features = static_cast<size_t>(needs.features);
+  const auto planes = static_cast<size_t>(std::min(needs.formats, kMaxPlanes));
+  size_t bytes = 0;
+  if (needs.formats > 0) {
+    const size_t of_chunk = kChunk + sizeof(float) + sizeof(Spike) + planes * kPlane;
+    bytes += features / kChunk * of_chunk + sizeof(int32_t);
+  }
+  if (needs.full_floats || needs.bfloats) bytes += features * sizeof(float);
+  if (needs.full_floats && needs.bfloats) bytes += (features + 1) / 2 * sizeof(uint32_t);
+  return bytes;
+}
+
 }  // namespace
 
 CpuBackend::CpuBackend(const BackendOptions& options)
@@ -94,6 +111,19 @@ KvLayer CpuBackend::make_kv_layer(KvType type, int kv_heads, int head_dim, int b
   return layer;
 }
 
+size_t CpuBackend::scratch_bytes() const {
+  size_t bytes = rows_.size() + wide_.size() + partials_.size() +
+                 jobs_.capacity() * sizeof(AttentionJob) + merges_.capacity() * sizeof(Merge);
+  for (const Worker& worker : workers_) {
+    bytes += worker.alone.size();
+    bytes += worker.row.size() + worker.panel.size() + worker.out.size() + worker.attention.size();
+  }
+  for (const auto& rope : ropes_) {
+    bytes += (rope->cosine.size() + rope->sine.size()) * sizeof(float);
+  }
+  return bytes;
+}
+
 KvView view_of(const KvLayer& layer) {
   KvView view;
   view.format = layer.type == KvType::kF32 ? kKvF32 : layer.type == KvType::kF16 ? kKvF16 : kKvQ8;
@@ -111,14 +141,18 @@ void CpuBackend::reserve(const StepLimits& limits) {
   limits_ = limits;
   const size_t rows = static_cast<size_t>(std::max({limits.rows, kMaxLogitSlice, 1}));
   const size_t features = static_cast<size_t>(need_.features);
-  quantized_.reserve(rows * need_.token_bytes);
-  if (need_.raw) raw_.reserve(rows * features * sizeof(float));
-  if (need_.pair_bytes > 0) pairs_.reserve(rows * need_.pair_bytes);
+  const auto reserve_rows = [&](RowScratch& scratch, size_t count) {
+    scratch.quantized.reserve(count * need_.token_bytes);
+    if (need_.raw) scratch.raw.reserve(count * features * sizeof(float));
+    if (need_.pair_bytes > 0) scratch.pairs.reserve(count * need_.pair_bytes);
+  };
+  reserve_rows(rows_, rows);
   wide_.reserve(rows * static_cast<size_t>(need_.outputs) * sizeof(float));
   const size_t logit_rows = static_cast<size_t>(std::min(limits.logit_rows, kMaxLogitSlice));
   logits_.reserve(logit_rows * static_cast<size_t>(need_.head_outputs) * sizeof(float));
   for (Worker& worker : workers_) {
     worker.row.reserve((features + 16) * sizeof(float));
+    reserve_rows(worker.alone, kTileTokens);
     worker.panel.reserve(panel_scratch_bytes(need_.features));
     worker.out.reserve(result_bytes(rows));
   }
@@ -137,20 +171,19 @@ std::unique_ptr<Backend> create_cpu_backend(const BackendOptions& options) {
   return std::make_unique<cpu::CpuBackend>(options);
 }
 
-// What reserve() makes and steps write to; it reserves more address space than that.
+// An upper bound of what steps write to, for every kernel set; reserve() takes more address space.
 size_t cpu_scratch_bytes(const ScratchNeeds& needs, const StepLimits& limits, int threads) {
   const auto rows = static_cast<size_t>(limits.rows);
-  const auto features = static_cast<size_t>(needs.features);
-  // Per 32 values: bytes, scale, spike and sums of the halves.
-  const size_t quantized = features + features / cpu::kChunk * (4 + 16 + 8);
-  const size_t row_bytes = quantized + (needs.float_weights ? features : 0) * sizeof(float) +
+  const int workers = threads > 0 ? threads : cpu::usable_cores();
+  const size_t row_bytes = cpu::activation_bytes(needs) +
                            static_cast<size_t>(needs.outputs) * sizeof(float) +
                            static_cast<size_t>(needs.rotations) * 2 * sizeof(float);
   const size_t worker_bytes =
-      (features + 16) * sizeof(float) + cpu::panel_scratch_bytes(needs.features) +
+      (static_cast<size_t>(needs.features) + 16) * sizeof(float) +
+      cpu::kTileTokens * cpu::activation_bytes(needs) + cpu::panel_scratch_bytes(needs.features) +
       cpu::result_bytes(rows) +
       cpu::attention_scratch_floats(cpu::kMaxQueries, needs.head_dim) * sizeof(float);
-  const auto workers = static_cast<size_t>(threads > 0 ? threads : cpu::usable_cores());
-  return rows * row_bytes + workers * worker_bytes;
+  return rows * row_bytes + static_cast<size_t>(workers) * worker_bytes +
+         cpu::attention_plan_bytes(needs, limits, workers);
 }
 }  // namespace serval

@@ -9,6 +9,7 @@ namespace serval {
 // What products multiply: quantised weights int8, BF16 weights bfloat16 pairs where the processor
 // has such an instruction, else floats like F16 and F32 weights.
 enum class DotKind { kInt8, kFloat, kBf16 };
+constexpr int kDotKinds = 3;
 
 // Measures whenever it is asked, in some tens of milliseconds, because the limits of a shared
 // machine change while something else is measured. Keeps a team, asleep in between, and from the
@@ -35,6 +36,6 @@ class MachineProbe {
 
 // Once, by a probe of their own. Thread-safe.
 double measure_read_bandwidth(int threads);
-double measure_dot_peak(int threads, DotKind kind = DotKind::kInt8);
+double measure_dot_peak(int threads, DotKind kind);
 
 }  // namespace serval

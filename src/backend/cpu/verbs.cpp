@@ -14,6 +14,10 @@ namespace {
 // From here on a panel is enough work for a claim of its own.
 constexpr int kBulkRows = 32;
 
+// Every worker prepares all rows of one tile for itself when these are at most so many more than
+// its share: no phase to wait for, and no line of the tile that two cores write in turn.
+constexpr int kMoreRows = 4;
+
 const PackedLinear& packed(const Linear& linear) {
   return static_cast<const PackedLinear&>(linear);
 }
@@ -31,6 +35,13 @@ int valid_columns(const PackedPart& part, int panel) {
   return std::min(kPanelRows, part.rows - panel * kPanelRows);
 }
 
+// What another worker wrote is in its caches, which may be as far away as memory: ask for all of it
+// at once before using it in order.
+void fetch(const void* data, size_t bytes) {
+  const char* at = static_cast<const char*>(data);
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 3);
+}
+
 // Panels that are multiplied at once: with few rows, one keeps the stream from memory simple.
 int panels_at_once(int rows) { return rows > kFewRows ? 2 : 1; }
 
@@ -40,26 +51,44 @@ int panels_at_once(int rows) { return rows > kFewRows ? 2 : 1; }
 
 void CpuBackend::size_for(const PackedLinear& linear, int rows) {
   const size_t n = static_cast<size_t>(rows);
-  if (linear.needs_quantized()) quantized_.reserve(n * linear.layout().token_bytes);
-  if (linear.needs_raw())
-    raw_.reserve(n * static_cast<size_t>(linear.in_features()) * sizeof(float));
-  if (linear.needs_pairs()) pairs_.reserve(n * pair_bytes(linear.layout()));
+  const auto size_rows = [&](RowScratch& scratch, size_t count) {
+    if (linear.needs_quantized()) scratch.quantized.reserve(count * linear.layout().token_bytes);
+    if (linear.needs_raw())
+      scratch.raw.reserve(count * static_cast<size_t>(linear.in_features()) * sizeof(float));
+    if (linear.needs_pairs()) scratch.pairs.reserve(count * pair_bytes(linear.layout()));
+  };
+  size_rows(rows_, n);
   for (Worker& worker : workers_) {
+    size_rows(worker.alone, kTileTokens);
     worker.row.reserve((static_cast<size_t>(linear.in_features()) + 16) * sizeof(float));
     worker.panel.reserve(panel_scratch_bytes(linear.in_features()));
     worker.out.reserve(result_bytes(n));
   }
 }
 
-Activations CpuBackend::activations_for(const PackedLinear& linear, int rows) const {
+Activations CpuBackend::activations_in(const RowScratch& scratch, const PackedLinear& linear,
+                                       int rows, int tile) {
   Activations to;
   to.layout = linear.layout();
   to.rows = rows;
-  to.tile = rows > kFewRows ? kernels_.bulk_tile : kTileTokens;
-  to.quantized = linear.needs_quantized() ? quantized_.as<uint8_t>() : nullptr;
-  to.raw = linear.needs_raw() ? raw_.as<float>() : nullptr;
-  to.pairs = linear.needs_pairs() ? pairs_.as<uint32_t>() : nullptr;
+  to.tile = tile;
+  to.quantized = linear.needs_quantized() ? scratch.quantized.as<uint8_t>() : nullptr;
+  to.raw = linear.needs_raw() ? scratch.raw.as<float>() : nullptr;
+  to.pairs = linear.needs_pairs() ? scratch.pairs.as<uint32_t>() : nullptr;
   return to;
+}
+
+CpuBackend::Input CpuBackend::input_for(const PackedLinear& linear, const Tensor& x, int rows,
+                                        const int32_t* row_ids, const Norm* norm) {
+  size_for(linear, rows);
+  const int tile = rows > kFewRows ? kernels_.bulk_tile : kTileTokens;
+  return {x,
+          row_ids,
+          norm,
+          &linear,
+          activations_in(rows_, linear, rows, tile),
+          ++verbs_,
+          rows <= kTileTokens && rows - (rows + team_.size() - 1) / team_.size() <= kMoreRows};
 }
 
 void CpuBackend::prepare_row(const float* x, int row, const Norm* norm, const Activations& to,
@@ -87,12 +116,26 @@ void CpuBackend::prepare_row(const float* x, int row, const Norm* norm, const Ac
   }
 }
 
-void CpuBackend::prepare(int worker, Range rows, const Tensor& x, const int32_t* row_ids,
-                         const Norm* norm, const Activations& to) {
+void CpuBackend::prepare(int worker, Range rows, const Input& input, const Activations& to) {
   float* buffer = workers_[static_cast<size_t>(worker)].row.as<float>();
+  const size_t bytes = static_cast<size_t>(input.x.cols) * sizeof(float);
+  if (rows.first < rows.end) fetch(input.row(rows.first), bytes);
   for (int row = rows.first; row < rows.end; ++row) {
-    prepare_row(x.row(row_ids == nullptr ? row : row_ids[row]), row, norm, to, buffer);
+    if (row + 1 < rows.end) fetch(input.row(row + 1), bytes);
+    prepare_row(input.row(row), row, input.norm, to, buffer);
   }
+}
+
+const Activations& CpuBackend::activations_of(int worker, const Input& input) {
+  if (!input.alone) return input.shared;
+  Worker& own = workers_[static_cast<size_t>(worker)];
+  if (own.alone_verb != input.verb) {
+    own.alone_activations =
+        activations_in(own.alone, *input.linear, input.shared.rows, input.shared.tile);
+    prepare(worker, {0, input.shared.rows}, input, own.alone_activations);
+    own.alone_verb = input.verb;
+  }
+  return own.alone_activations;
 }
 
 const float* CpuBackend::multiply(int worker, const Activations& activations, const PanelRef& panel,
@@ -255,7 +298,7 @@ void CpuBackend::attention_in(Tensor x, const Norm& norm, const Linear& qkv, con
                               const Rope& rope, KvLayer& kv, Tensor q) {
   const PackedLinear& linear = packed(qkv);
   const int rows = x.rows;
-  size_for(linear, rows);
+  const Input input = input_for(linear, x, rows, nullptr, &norm);
   wide_.reserve(static_cast<size_t>(rows) * static_cast<size_t>(linear.out_features()) *
                 sizeof(float));
   Finish finish{&linear,
@@ -266,9 +309,8 @@ void CpuBackend::attention_in(Tensor x, const Norm& norm, const Linear& qkv, con
                 q.cols / kv.head_dim,
                 q};
   SERVAL_CHECK(linear.out_features() == (finish.heads + 2 * kv.kv_heads) * kv.head_dim);
-  const Activations activations = activations_for(linear, rows);
   const auto prepared = [&](int worker, int first, int end) {
-    prepare(worker, {first, end}, x, nullptr, &norm, activations);
+    prepare(worker, {first, end}, input, input.shared);
   };
   const auto copy_out = [&](const PackedPart& part, int panel, const float* y) {
     const int columns = valid_columns(part, panel);
@@ -278,17 +320,17 @@ void CpuBackend::attention_in(Tensor x, const Norm& norm, const Linear& qkv, con
     }
   };
   const auto product = [&](int worker, int first, int end) {
-    for_panels(worker, {first, end}, linear, activations, copy_out);
+    for_panels(worker, {first, end}, linear, activations_of(worker, input), copy_out);
   };
   const auto heads = [&](int, int first, int end) {
-    for (int unit = first; unit < end; ++unit) {
-      const int row = unit / kv.kv_heads;
-      finish_head(finish, span_of(row), row, unit % kv.kv_heads);
+    for (int unit = first; unit < end; ++unit) {  // by head, like the panels that made them
+      const int row = unit % rows;
+      finish_head(finish, span_of(row), row, unit / rows);
     }
   };
   const int units = panel_units(linear, rows);
   const int head_units = rows * kv.kv_heads;
-  team_.run({{rows, team_.even_grain(rows), prepared},
+  team_.run({{input.rows_to_share(), team_.even_grain(rows), prepared},
              {units, grain(units, rows), product},
              {head_units, team_.even_grain(head_units), heads}});
 }
@@ -296,14 +338,13 @@ void CpuBackend::attention_in(Tensor x, const Norm& norm, const Linear& qkv, con
 void CpuBackend::project_add(Tensor h, const Linear& linear, const Norm* post, Tensor x) {
   const PackedLinear& matrix = packed(linear);
   const int rows = x.rows;
-  size_for(matrix, rows);
+  const Input input = input_for(matrix, h, rows, nullptr, nullptr);
   const int width = matrix.out_features();
   if (post != nullptr) {
     wide_.reserve(static_cast<size_t>(rows) * static_cast<size_t>(width) * sizeof(float));
   }
-  const Activations activations = activations_for(matrix, rows);
   const auto prepared = [&](int worker, int first, int end) {
-    prepare(worker, {first, end}, h, nullptr, nullptr, activations);
+    prepare(worker, {first, end}, input, input.shared);
   };
   const auto add_or_keep = [&](const PackedPart& part, int panel, const float* y) {
     const int columns = valid_columns(part, panel);
@@ -315,7 +356,7 @@ void CpuBackend::project_add(Tensor h, const Linear& linear, const Norm* post, T
     }
   };
   const auto product = [&](int worker, int first, int end) {
-    for_panels(worker, {first, end}, matrix, activations, add_or_keep);
+    for_panels(worker, {first, end}, matrix, activations_of(worker, input), add_or_keep);
   };
   const auto post_norm = [&](int, int first, int end) {
     for (int r = first; r < end; ++r) {
@@ -326,7 +367,7 @@ void CpuBackend::project_add(Tensor h, const Linear& linear, const Norm* post, T
   };
   const int units = panel_units(matrix, rows);
   const int row_grain = team_.even_grain(rows);
-  team_.run({{rows, row_grain, prepared},
+  team_.run({{input.rows_to_share(), row_grain, prepared},
              {units, grain(units, rows), product},
              {post == nullptr ? 0 : rows, row_grain, post_norm}});
 }
@@ -335,20 +376,20 @@ void CpuBackend::ffn_in(Tensor x, const Norm& norm, const Linear& linear, Activa
                         Tensor h) {
   const PackedLinear& matrix = packed(linear);
   const int rows = x.rows;
-  size_for(matrix, rows);
+  const Input input = input_for(matrix, x, rows, nullptr, &norm);
   const bool gated = is_gated(activation);
   const bool silu = activation == Activation::kSiluGated || activation == Activation::kSilu;
   const auto act = silu ? kernels_.silu : kernels_.gelu_tanh;
   const std::vector<PackedPart>& parts = matrix.parts();
   SERVAL_CHECK(parts.size() == (gated ? 2U : 1U) && parts[0].rows == h.cols);
-  const Activations activations = activations_for(matrix, rows);
   const auto prepared = [&](int worker, int first, int end) {
-    prepare(worker, {first, end}, x, nullptr, &norm, activations);
+    prepare(worker, {first, end}, input, input.shared);
   };
   const auto finish = [&](int panel, const float* gate, const float* up) {
     act({gate, up, rows, valid_columns(parts[0], panel), h.row(0) + panel * kPanelRows, h.stride});
   };
   const auto product = [&](int worker, int first, int end) {
+    const Activations& activations = activations_of(worker, input);
     if (gated && rows <= kFewRows)
       return gated_few(worker, {first, end}, matrix, activations, finish);
     for (int panel = first; panel < end; ++panel) {
@@ -358,7 +399,8 @@ void CpuBackend::ffn_in(Tensor x, const Norm& norm, const Linear& linear, Activa
     }
   };
   const int panels = parts[0].panels;
-  team_.run({{rows, team_.even_grain(rows), prepared}, {panels, grain(panels, rows), product}});
+  team_.run({{input.rows_to_share(), team_.even_grain(rows), prepared},
+             {panels, grain(panels, rows), product}});
 }
 
 void CpuBackend::hand_out_hidden(Tensor x, const Norm& norm, LogitSink& sink) {
@@ -386,12 +428,11 @@ void CpuBackend::head(Tensor x, const Norm& norm, const Linear& output, const He
   const int total = static_cast<int>(batch_.logit_rows.size());
   for (int first = 0; first < total; first += kMaxLogitSlice) {
     const int rows = std::min(kMaxLogitSlice, total - first);
-    size_for(matrix, rows);
+    const Input input = input_for(matrix, x, rows, batch_.logit_rows.data() + first, &norm);
     logits_.reserve(static_cast<size_t>(rows) * static_cast<size_t>(vocab) * sizeof(float));
     const Tensor logits{logits_.as<float>(), rows, vocab, vocab};
-    const Activations activations = activations_for(matrix, rows);
     const auto prepared = [&](int worker, int begin, int end) {
-      prepare(worker, {begin, end}, x, batch_.logit_rows.data() + first, &norm, activations);
+      prepare(worker, {begin, end}, input, input.shared);
     };
     const auto finish = [&](const PackedPart& part, int panel, const float* y) {
       const int columns = valid_columns(part, panel);
@@ -403,10 +444,11 @@ void CpuBackend::head(Tensor x, const Norm& norm, const Linear& output, const He
       }
     };
     const auto product = [&](int worker, int begin, int end) {
-      for_panels(worker, {begin, end}, matrix, activations, finish);
+      for_panels(worker, {begin, end}, matrix, activations_of(worker, input), finish);
     };
     const int units = panel_units(matrix, rows);
-    team_.run({{rows, team_.even_grain(rows), prepared}, {units, grain(units, rows), product}});
+    team_.run({{input.rows_to_share(), team_.even_grain(rows), prepared},
+               {units, grain(units, rows), product}});
     sink.logits(first, logits);
   }
 }

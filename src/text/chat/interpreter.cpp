@@ -361,19 +361,8 @@ void Interpreter::run_macro(const std::shared_ptr<const Macro>& macro) {
   set(macro->symbol, object_value(std::make_shared<MacroObject>(&budget, macro, scope_)));
 }
 
-Value Interpreter::call_macro(const Macro& macro, const ScopePtr& defined_in, const Args& args) {
-  const DepthGuard guard_depth(depth_, max_depth_);
-  if (calls_ >= budget.limits().depth) fail_limit("macros call each other too deeply");
-  ++calls_;
-  struct Leave {
-    int& calls;
-    ~Leave() { --calls; }
-  } leave{calls_};
-  Capture capture(*this);
-  const ScopeGuard guard(scope_, std::make_shared<Scope>(&budget, defined_in));
-
+void Interpreter::bind_extras(const Macro& macro, const Args& args, size_t given) {
   const size_t wanted = macro.parameters.size();
-  const size_t given = std::min(args.positional.size(), wanted);
   std::vector<std::pair<Value, Value>> extra;
   Value caller = undefined("No caller defined");
   for (const auto& [name, value] : args.keyword) {
@@ -407,6 +396,10 @@ Value Interpreter::call_macro(const Macro& macro, const ScopePtr& defined_in, co
     set(kVarargsSymbol, tuple({args.positional.begin() + static_cast<std::ptrdiff_t>(given),
                                args.positional.end()}));
   }
+}
+
+void Interpreter::bind_parameters(const Macro& macro, const Args& args, size_t given) {
+  const size_t wanted = macro.parameters.size();
   const size_t first_default = wanted - macro.defaults.size();
   for (size_t i = 0; i < wanted; ++i) {
     const auto& [name, symbol] = macro.parameters[i];
@@ -419,6 +412,22 @@ Value Interpreter::call_macro(const Macro& macro, const ScopePtr& defined_in, co
       set(symbol, undefined("parameter '" + name.text().bytes() + "' was not provided"));
     }
   }
+}
+
+Value Interpreter::call_macro(const Macro& macro, const ScopePtr& defined_in, const Args& args) {
+  const DepthGuard guard_depth(depth_, max_depth_);
+  if (calls_ >= budget.limits().depth) fail_limit("macros call each other too deeply");
+  ++calls_;
+  struct Leave {
+    int& calls;
+    ~Leave() { --calls; }
+  } leave{calls_};
+  Capture capture(*this);
+  const ScopeGuard guard(scope_, std::make_shared<Scope>(&budget, defined_in));
+
+  const size_t given = std::min(args.positional.size(), macro.parameters.size());
+  bind_extras(macro, args, given);
+  bind_parameters(macro, args, given);
   run_body(macro.body);
   return string(std::move(capture.text));
 }

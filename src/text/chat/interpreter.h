@@ -67,6 +67,10 @@ class Interpreter : public Runtime {
   Flow run_for(const For& node, const Value& iterable, int depth0);
   void run_set_block(const SetBlock& node);
   void run_macro(const std::shared_ptr<const Macro>& macro);
+  // Of a call whose first `given` positional arguments are parameters: what goes to caller, kwargs
+  // and varargs; the parameters, in order, as a default may use those before it.
+  void bind_extras(const Macro& macro, const Args& args, size_t given);
+  void bind_parameters(const Macro& macro, const Args& args, size_t given);
   void run_call_block(const CallBlock& node);
   Flow run_filter_block(const FilterBlock& node);
   Flow run_with(const With& node);
