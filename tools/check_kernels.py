@@ -14,9 +14,9 @@ import sys
 # kernel (as in the symbol), instruction that does the work, how many a pass, vectors on the stack, instructions
 FLOORS = [
     # 2 panels x 6 tokens x 8 lines a chunk; Q4_0 Q5_0 Q8_0, then Q4_1 Q4_K, then Q6_K
-    ("multiply_tile<Unpacked<1, false, false, true>, 2, 6, 6>", "vpdpbusd", 96, 0, 235),
-    ("multiply_tile<Unpacked<1, true, false, false>, 2, 6, 6>", "vpdpbusd", 96, 0, 258),
-    ("multiply_tile<Unpacked<2, false, false, true>, 2, 6, 6>", "vpdpbusd", 96, 18, 285),
+    ("multiply_tile<Unpacked<1, false, 255, true>, 2, 6, 6>", "vpdpbusd", 96, 0, 235),
+    ("multiply_tile<Unpacked<1, true, 255, false>, 2, 6, 6>", "vpdpbusd", 96, 0, 258),
+    ("multiply_tile<Unpacked<2, false, 255, true>, 2, 6, 6>", "vpdpbusd", 96, 18, 285),
     # decoded in registers: one row, four, eight
     ("multiply_tile<Q4_0, 1, 1, 1>", "vpdpbusd", 8, 0, 36),
     ("multiply_tile<Q4_1, 1, 1, 1>", "vpdpbusd", 8, 0, 38),

@@ -300,8 +300,8 @@ struct DotSum {
       : sum(first == nullptr ? zero_i32() : broadcast_i32(first)) {}
   SERVAL_INLINE void add(int, const DotWeights<kMost>& w, const int8_t* a) {
     for (int i = 0; i < 16; ++i) {
-      sum.v[i] += w.line.v[4 * i] * a[0] + w.line.v[4 * i + 1] * a[1] +
-                  w.line.v[4 * i + 2] * a[2] + w.line.v[4 * i + 3] * a[3];
+      sum.v[i] += w.line.v[4 * i] * a[0] + w.line.v[4 * i + 1] * a[1] + w.line.v[4 * i + 2] * a[2] +
+                  w.line.v[4 * i + 3] * a[3];
     }
   }
   SERVAL_INLINE I32 total() const { return sum; }

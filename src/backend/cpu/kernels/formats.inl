@@ -296,5 +296,5 @@ struct Unpacked {
   }
 };
 template <class Format>
-using UnpackedOf = Unpacked<Format::kSubs, Format::kMin, dot_most(Format::kMost),
-                            effective_zero<Format>() != 0>;
+using UnpackedOf =
+    Unpacked<Format::kSubs, Format::kMin, dot_most(Format::kMost), effective_zero<Format>() != 0>;
