@@ -79,7 +79,11 @@ void EngineThread::run(const std::function<void(Core&)>& job) {
       failed = std::current_exception();
     }
     core.publish_counters();  // before the caller goes on: it may look at once
-    failed ? done.set_exception(failed) : done.set_value();
+    if (failed) {
+      done.set_exception(failed);
+    } else {
+      done.set_value();
+    }
   }));
   result.get();
 }
