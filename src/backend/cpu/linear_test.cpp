@@ -95,6 +95,29 @@ std::vector<float> product(Backend& backend, const Linear& linear, const float* 
   return out;
 }
 
+// Integer sums that are as large as they can be must not wrap.
+TEST_P(LinearTest, HoldsTheLargestCodes) {
+  if (is_float(GetParam().type)) return;
+  const auto backend = create_cpu_backend({1, GetParam().isa});
+  const int k = 256;
+  for (const int rows : {1, 8, 40}) {
+    MemoryTensors tensors;
+    const TensorRef ref = tensors.add("w", GetParam().type, 16, k, MemoryTensors::kAllBits);
+    const auto linear = backend->pack({"linear", {ref}, {}}, tensors);
+    const std::vector<float> x(static_cast<size_t>(rows * k), 1.0F);
+    const auto y = product(*backend, *linear, x.data(), rows);
+    for (int o = 0; o < 16; ++o) {
+      double want = 0;
+      double magnitude = 0;
+      for (const float w : tensors.row(ref, o)) {
+        want += static_cast<double>(w);
+        magnitude += std::fabs(static_cast<double>(w));
+      }
+      ASSERT_NEAR(y[static_cast<size_t>(o)], want, 1e-3 * magnitude + 1e-3) << rows << " rows";
+    }
+  }
+}
+
 TEST_P(LinearTest, MatchesFloat64OnTheSameOperands) {
   const auto backend = create_cpu_backend({2, GetParam().isa});
   for (const int k : widths(GetParam().type)) {

@@ -40,11 +40,12 @@ inline std::vector<float> random_floats(size_t count, uint32_t seed, float scale
 // Tensors by name. Quantised bytes are random bits with finite scales, so every code occurs.
 class MemoryTensors final : public TensorSource {
  public:
+  static constexpr uint32_t kAllBits = UINT32_MAX;  // a seed: the largest code everywhere
   TensorRef add(const std::string& name, DType type, int64_t rows, int64_t cols, uint32_t seed) {
     TensorRef ref{name, type, rows, cols};
     std::vector<uint8_t> bytes(ref.bytes());
     std::mt19937 random(seed);
-    for (uint8_t& b : bytes) b = static_cast<uint8_t>(random());
+    for (uint8_t& b : bytes) b = seed == kAllBits ? 0xFF : static_cast<uint8_t>(random());
     const size_t block = static_cast<size_t>(info(type).block_bytes);
     for (size_t at = 0; at < bytes.size(); at += block) fix_scales(type, bytes.data() + at, random);
     bytes_[name] = std::move(bytes);
