@@ -77,13 +77,17 @@ before(async () => {
   assert.ok(first.usage.prompt_tokens > 100);
   // Answers were short until now, so the scheduler expects no long ones.
   for (let i = 0; i < 12; i++) await ask(i % 2 ? 'alice' : 'bob', `Short ${i}:`, 1);
+  // Every client asks again until the page has been held still, however fast the machine answers.
+  let held = false;
+  const again = async (key, prompt, most) => { do await ask(key, prompt, most); while (!held); };
   const load = Promise.all([
-    ...[1, 2].map((i) => ask('alice', `${kPrefix} Number ${i}`, 200)),
-    ...[1, 2, 3].map((i) => ask('alice', `Story ${i}:`, 400)),
-    ...[1, 2, 3].map((i) => ask('bob', `${i} ${story}`, 300)),
+    ...[1, 2].map((i) => again('alice', `${kPrefix} Number ${i}`, 200)),
+    ...[1, 2, 3].map((i) => again('alice', `Story ${i}:`, 400)),
+    ...[1, 2, 3].map((i) => again('bob', `${i} ${story}`, 300)),
   ]);
   await new Promise((done) => setTimeout(done, 700));
   roofShown = await heldStill();
+  held = true;
   await load;
   await new Promise((done) => setTimeout(done, 2600));
   viewing.abort();
@@ -154,7 +158,7 @@ test('2 roofline gauges: a frame’s figures, which are those of the trace in it
     decode[0] === short(tok.dec) && prefill[0] === short(tok.pre) && memory[0] === short(roof.gbs) && compute[0] === short(roof.gmacs) && queue[0] === whole(q.run));
   assert.equal(found.length, 1, JSON.stringify(roofShown.tiles));
   const frame = found[0];
-  assert.ok(frame.q.run > 1 && frame.roof.bound !== 'idle');
+  assert.ok(frame.q.run + frame.q.wait > 1 && frame.roof.bound !== 'idle', JSON.stringify(frame));
   assert.ok(memory[1].startsWith(`${whole((100 * frame.roof.gbs) / limit_gbs)} % of ${short(limit_gbs)}`), memory[1]);
   assert.ok(compute[1].startsWith(`${whole((100 * frame.roof.gmacs) / limit_gmacs)} % of ${short(limit_gmacs)}`), compute[1]);
   assert.ok(Math.abs(memory[2] - Math.min(1, frame.roof.gbs / limit_gbs)) < 1e-3 && Math.abs(compute[2] - Math.min(1, frame.roof.gmacs / limit_gmacs)) < 1e-3);
