@@ -1,5 +1,5 @@
 // CpuBackend: the verbs, as work for the team. loading.cpp makes handles, verbs.cpp computes,
-// attention.cpp plans attention.
+// products.cpp prepares rows and multiplies panels, attention.cpp plans attention.
 #pragma once
 
 #include <algorithm>
@@ -22,6 +22,11 @@ constexpr int kStretch = 8;
 // Results that a worker holds at once: of two panels, or of two stretches for few rows.
 inline size_t result_bytes(size_t rows) {
   return 2 * std::max(rows, size_t{kStretch} * kFewRows) * kPanelRows * sizeof(float);
+}
+
+// The rows of one tile, each with room for a whole last vector.
+inline size_t row_buffer_bytes(size_t features) {
+  return kTileTokens * (features + 16) * sizeof(float);
 }
 
 // cos and sin of the step's rows, [rows][dims / 2] each, filled by begin_step.
@@ -95,12 +100,17 @@ class CpuBackend final : public Backend {
     Activations shared;
     uint64_t verb;  // its number
     bool alone;     // every worker prepares all rows for itself
-    int rows_to_share() const { return alone ? 0 : shared.rows; }
+    int piece;      // rows that are prepared together: whole tiles if that gives all workers some
+    int groups;     // of rows that take turns in a product; see kGroupRows
+    int pieces() const { return alone ? 0 : (shared.rows + piece - 1) / piece; }
+    Range rows_of(int first_piece, int end_piece) const {
+      return {first_piece * piece, std::min(end_piece * piece, shared.rows)};
+    }
     const float* row(int i) const { return x.row(row_ids == nullptr ? i : row_ids[i]); }
   };
   // Memory of one worker, on its own pages.
   struct alignas(128) Worker {
-    Scratch row;       // one normalised row
+    Scratch rows;      // those of one tile, normalised
     RowScratch alone;  // kTileTokens rows, of verb number `alone_verb`
     Activations alone_activations;
     uint64_t alone_verb = 0;
@@ -134,21 +144,27 @@ class CpuBackend final : public Backend {
   Input input_for(const PackedLinear& linear, const Tensor& x, int rows, const int32_t* row_ids,
                   const Norm* norm);
   void prepare(int worker, Range rows, const Input& input, const Activations& to);
-  void prepare_row(const float* x, int row, const Norm* norm, const Activations& to, float* buffer);
+  void prepare_rows(const float* const* x, int count, int row, const Activations& to);
   // The rows of `input` as `worker` reads them. Call after the phase of prepare().
   const Activations& activations_of(int worker, const Input& input);
   // All rows times one or two panels, plus bias: [panel][rows][16] in the worker's memory, `at`
   // floats from its beginning.
   const float* multiply(int worker, const Activations& activations, const PanelRef& panel,
                         const PanelRef& second, ptrdiff_t at = 0);
-  // Items per claim of a phase whose items are panels (or pairs) for `rows` rows.
-  int grain(int count, int rows) const;
+  // The phases of a product: work(worker, first, end) for pieces of rows, and for items.
+  template <typename Work>
+  Phase rows_phase(const Input& input, const Work& work) const;
+  template <typename Work>
+  Phase product_phase(const Input& input, int units, const Work& work) const;
   // A unit is what is multiplied at once: a panel, or two neighbours.
   static int panel_units(const PackedLinear& linear, int rows);
-  // Calls each(part, panel, its product [rows][16]) for these units of the matrix.
+  // A product's items are the units of the first group of rows, then those of the second, ... Calls
+  // each(units, rows, activations of these rows) for the groups that `items` touch.
   template <typename Each>
-  void for_panels(int worker, Range units, const PackedLinear& linear,
-                  const Activations& activations, const Each& each);
+  void for_groups(int worker, Range items, const Input& input, int units, const Each& each);
+  // Calls each(part, panel, rows, its product [rows][16]) for these items.
+  template <typename Each>
+  void for_panels(int worker, Range items, const Input& input, const Each& each);
   // Calls each(panel, gate's product, up's product) for these panels of both parts.
   template <typename Each>
   void gated_few(int worker, Range panels, const PackedLinear& linear,
@@ -187,6 +203,9 @@ class CpuBackend final : public Backend {
 };
 
 KvView view_of(const KvLayer& layer);
+NormJob job_of(const Norm& norm);
+// These rows of a step's; the first begins a tile.
+Activations part_of(const Activations& all, Range rows);
 
 // Bytes of jobs and partial results in the largest step.
 size_t attention_plan_bytes(const ScratchNeeds& needs, const StepLimits& limits, int workers);

@@ -146,9 +146,10 @@ struct KernelTable {
   // Weights.
   void (*multiply[kFormats])(const PanelJob& job);
   void (*decode_row[kFormats])(const uint8_t* panel, int k, int row, float* out);
-  // Activations: one row into slot `t` of a tile of `nr`.
-  void (*quantize)(const float* x, const ActivationLayout& layout, uint8_t* tile, int nr, int t);
-  // The same for BF16 weights: the kernels' `pairs`. Null: they multiply `raw`.
+  // Activations: `count` rows into the slots from `t` on of a tile of `nr`.
+  void (*quantize)(const float* const* x, int count, const ActivationLayout& layout, uint8_t* tile,
+                   int nr, int t);
+  // One row for BF16 weights: the kernels' `pairs`. Null: they multiply `raw`.
   void (*round_pairs)(const float* x, const ActivationLayout& layout, uint32_t* tile, int nr,
                       int t);
   // Rows.

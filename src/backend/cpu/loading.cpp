@@ -116,7 +116,7 @@ size_t CpuBackend::scratch_bytes() const {
                  jobs_.capacity() * sizeof(AttentionJob) + merges_.capacity() * sizeof(Merge);
   for (const Worker& worker : workers_) {
     bytes += worker.alone.size();
-    bytes += worker.row.size() + worker.panel.size() + worker.out.size() + worker.attention.size();
+    bytes += worker.rows.size() + worker.panel.size() + worker.out.size() + worker.attention.size();
   }
   for (const auto& rope : ropes_) {
     bytes += (rope->cosine.size() + rope->sine.size()) * sizeof(float);
@@ -151,7 +151,7 @@ void CpuBackend::reserve(const StepLimits& limits) {
   const size_t logit_rows = static_cast<size_t>(std::min(limits.logit_rows, kMaxLogitSlice));
   logits_.reserve(logit_rows * static_cast<size_t>(need_.head_outputs) * sizeof(float));
   for (Worker& worker : workers_) {
-    worker.row.reserve((features + 16) * sizeof(float));
+    worker.rows.reserve(row_buffer_bytes(features));
     reserve_rows(worker.alone, kTileTokens);
     worker.panel.reserve(panel_scratch_bytes(need_.features));
     worker.out.reserve(result_bytes(rows));
@@ -179,7 +179,7 @@ size_t cpu_scratch_bytes(const ScratchNeeds& needs, const StepLimits& limits, in
                            static_cast<size_t>(needs.outputs) * sizeof(float) +
                            static_cast<size_t>(needs.rotations) * 2 * sizeof(float);
   const size_t worker_bytes =
-      (static_cast<size_t>(needs.features) + 16) * sizeof(float) +
+      cpu::row_buffer_bytes(static_cast<size_t>(needs.features)) +
       cpu::kTileTokens * cpu::activation_bytes(needs) + cpu::panel_scratch_bytes(needs.features) +
       cpu::result_bytes(rows) +
       cpu::attention_scratch_floats(cpu::kMaxQueries, needs.head_dim) * sizeof(float);

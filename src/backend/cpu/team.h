@@ -100,6 +100,7 @@ class Team {
 struct Range {
   int first = 0;
   int end = 0;
+  int size() const { return end - first; }
 };
 inline Range split(int count, int worker, int workers) {
   const auto up_to = [&](int64_t w) {

@@ -14,32 +14,24 @@ namespace {
 // From here on a panel is enough work for a claim of its own.
 constexpr int kBulkRows = 32;
 
-// Every worker prepares all rows of one tile for itself when these are at most so many more than
-// its share: no phase to wait for, and no line of the tile that two cores write in turn.
-constexpr int kMoreRows = 4;
-
 const PackedLinear& packed(const Linear& linear) {
   return static_cast<const PackedLinear&>(linear);
-}
-
-NormJob job_of(const Norm& norm) {
-  NormJob job;
-  job.weight = norm.weight->floats();
-  job.bias = norm.bias == nullptr ? nullptr : norm.bias->floats();
-  job.epsilon = norm.epsilon;
-  job.layer_norm = norm.kind == NormKind::kLayer;
-  return job;
 }
 
 int valid_columns(const PackedPart& part, int panel) {
   return std::min(kPanelRows, part.rows - panel * kPanelRows);
 }
 
-// What another worker wrote is in its caches, which may be as far away as memory: ask for all of it
-// at once before using it in order.
-void fetch(const void* data, size_t bytes) {
-  const char* at = static_cast<const char*>(data);
-  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 3);
+// These rows of a panel's results, 16 each, of which `columns` count, to rows of `to`.
+void copy_panel(const float* y, int columns, Range rows, float* to, ptrdiff_t stride) {
+  for (int row = rows.first; row < rows.end; ++row, y += kPanelRows) {
+    float* out = to + row * stride;
+    if (columns == kPanelRows) {
+      std::memcpy(out, y, kPanelRows * sizeof(float));  // of known size: one move
+    } else {
+      std::memcpy(out, y, static_cast<size_t>(columns) * sizeof(float));
+    }
+  }
 }
 
 // Panels that are multiplied at once: with few rows, one keeps the stream from memory simple.
@@ -49,123 +41,15 @@ int panels_at_once(int rows) { return rows > kFewRows ? 2 : 1; }
 
 // ---- products
 
-void CpuBackend::size_for(const PackedLinear& linear, int rows) {
-  const size_t n = static_cast<size_t>(rows);
-  const auto size_rows = [&](RowScratch& scratch, size_t count) {
-    if (linear.needs_quantized()) scratch.quantized.reserve(count * linear.layout().token_bytes);
-    if (linear.needs_raw())
-      scratch.raw.reserve(count * static_cast<size_t>(linear.in_features()) * sizeof(float));
-    if (linear.needs_pairs()) scratch.pairs.reserve(count * pair_bytes(linear.layout()));
-  };
-  size_rows(rows_, n);
-  for (Worker& worker : workers_) {
-    size_rows(worker.alone, kTileTokens);
-    worker.row.reserve((static_cast<size_t>(linear.in_features()) + 16) * sizeof(float));
-    worker.panel.reserve(panel_scratch_bytes(linear.in_features()));
-    worker.out.reserve(result_bytes(n));
-  }
+template <typename Work>
+Phase CpuBackend::rows_phase(const Input& input, const Work& work) const {
+  return {input.pieces(), team_.even_grain(input.pieces()), work};
 }
 
-Activations CpuBackend::activations_in(const RowScratch& scratch, const PackedLinear& linear,
-                                       int rows, int tile) {
-  Activations to;
-  to.layout = linear.layout();
-  to.rows = rows;
-  to.tile = tile;
-  to.quantized = linear.needs_quantized() ? scratch.quantized.as<uint8_t>() : nullptr;
-  to.raw = linear.needs_raw() ? scratch.raw.as<float>() : nullptr;
-  to.pairs = linear.needs_pairs() ? scratch.pairs.as<uint32_t>() : nullptr;
-  return to;
-}
-
-CpuBackend::Input CpuBackend::input_for(const PackedLinear& linear, const Tensor& x, int rows,
-                                        const int32_t* row_ids, const Norm* norm) {
-  size_for(linear, rows);
-  const int tile = rows > kFewRows ? kernels_.bulk_tile : kTileTokens;
-  return {x,
-          row_ids,
-          norm,
-          &linear,
-          activations_in(rows_, linear, rows, tile),
-          ++verbs_,
-          rows <= kTileTokens && rows - (rows + team_.size() - 1) / team_.size() <= kMoreRows};
-}
-
-void CpuBackend::prepare_row(const float* x, int row, const Norm* norm, const Activations& to,
-                             float* buffer) {
-  const int k = to.layout.k;
-  if (norm != nullptr) {
-    kernels_.norm(x, k, job_of(*norm), buffer);
-    x = buffer;
-  }
-  const int first = row / to.tile * to.tile;
-  const int nr = std::min(to.tile, to.rows - first);
-  if (to.quantized != nullptr) {
-    kernels_.quantize(x, to.layout,
-                      to.quantized + static_cast<size_t>(first) * to.layout.token_bytes, nr,
-                      row - first);
-  }
-  if (to.raw != nullptr) {
-    float* out = to.raw + static_cast<ptrdiff_t>(first) * k + (row - first);
-    for (int i = 0; i < k; ++i) out[static_cast<ptrdiff_t>(i) * nr] = x[i];
-  }
-  if (to.pairs != nullptr) {
-    uint32_t* tile =
-        to.pairs + static_cast<size_t>(first) * (pair_bytes(to.layout) / sizeof(uint32_t));
-    kernels_.round_pairs(x, to.layout, tile, nr, row - first);
-  }
-}
-
-void CpuBackend::prepare(int worker, Range rows, const Input& input, const Activations& to) {
-  float* buffer = workers_[static_cast<size_t>(worker)].row.as<float>();
-  const size_t bytes = static_cast<size_t>(input.x.cols) * sizeof(float);
-  if (rows.first < rows.end) fetch(input.row(rows.first), bytes);
-  for (int row = rows.first; row < rows.end; ++row) {
-    if (row + 1 < rows.end) fetch(input.row(row + 1), bytes);
-    prepare_row(input.row(row), row, input.norm, to, buffer);
-  }
-}
-
-const Activations& CpuBackend::activations_of(int worker, const Input& input) {
-  if (!input.alone) return input.shared;
-  Worker& own = workers_[static_cast<size_t>(worker)];
-  if (own.alone_verb != input.verb) {
-    own.alone_activations =
-        activations_in(own.alone, *input.linear, input.shared.rows, input.shared.tile);
-    prepare(worker, {0, input.shared.rows}, input, own.alone_activations);
-    own.alone_verb = input.verb;
-  }
-  return own.alone_activations;
-}
-
-const float* CpuBackend::multiply(int worker, const Activations& activations, const PanelRef& panel,
-                                  const PanelRef& second, ptrdiff_t at) {
-  Worker& own = workers_[static_cast<size_t>(worker)];
-  float* out = own.out.as<float>() + at;
-  float* second_out = out + static_cast<ptrdiff_t>(activations.rows) * kPanelRows;
-  const auto run = [&](const PanelRef& a, const PanelRef& b, float* to) {
-    const PanelJob job{a.data(), b.data(), &activations, a.part->plane, own.panel.as<uint8_t>(),
-                       to};
-    kernels_.multiply[static_cast<size_t>(a.part->type)](job);
-  };
-  if (second.part == nullptr || second.part->type == panel.part->type) {
-    run(panel, second, out);
-  } else {
-    run(panel, {}, out);
-    run(second, {}, second_out);
-  }
-  const auto bias = [&](const PanelRef& of, float* values) {
-    if (of.part == nullptr || of.part->bias.empty()) return;
-    kernels_.add_bias(of.part->bias.data() + static_cast<ptrdiff_t>(of.index) * kPanelRows,
-                      activations.rows, values);
-  };
-  bias(panel, out);
-  bias(second, second_out);
-  return out;
-}
-
-int CpuBackend::grain(int count, int rows) const {
-  return rows >= kBulkRows ? 1 : team_.even_grain(count);
+template <typename Work>
+Phase CpuBackend::product_phase(const Input& input, int units, const Work& work) const {
+  const int items = input.groups * units;
+  return {items, input.shared.rows >= kBulkRows ? 1 : team_.even_grain(items), work};
 }
 
 int CpuBackend::panel_units(const PackedLinear& linear, int rows) {
@@ -176,21 +60,39 @@ int CpuBackend::panel_units(const PackedLinear& linear, int rows) {
 }
 
 template <typename Each>
-void CpuBackend::for_panels(int worker, Range units, const PackedLinear& linear,
-                            const Activations& activations, const Each& each) {
-  const int rows = activations.rows;
-  const int step = panels_at_once(rows);
-  const PackedPart* part = linear.parts().data();
-  int before = 0;  // units of the parts before `part`
-  for (int unit = units.first; unit < units.end; ++unit) {
-    for (int own; unit >= before + (own = (part->panels + step - 1) / step); ++part) before += own;
-    const int panel = (unit - before) * step;
-    const bool two = step == 2 && panel + 1 < part->panels;
-    const float* y =
-        multiply(worker, activations, {part, panel}, two ? PanelRef{part, panel + 1} : PanelRef{});
-    each(*part, panel, y);
-    if (two) each(*part, panel + 1, y + static_cast<ptrdiff_t>(rows) * kPanelRows);
+void CpuBackend::for_groups(int worker, Range items, const Input& input, int units,
+                            const Each& each) {
+  const Activations& all = activations_of(worker, input);
+  const int tiles = (all.rows + all.tile - 1) / all.tile;
+  for (int g = items.first / units; g * units < items.end; ++g) {
+    const Range own = split(tiles, g, input.groups);
+    const Range rows = {own.first * all.tile, std::min(own.end * all.tile, all.rows)};
+    const Range part = {std::max(items.first - g * units, 0),
+                        std::min(items.end - g * units, units)};
+    each(part, rows, part_of(all, rows));
   }
+}
+
+template <typename Each>
+void CpuBackend::for_panels(int worker, Range items, const Input& input, const Each& each) {
+  const std::vector<PackedPart>& parts = input.linear->parts();
+  const int step = panels_at_once(input.shared.rows);
+  const auto multiply_units = [&](Range units, Range rows, const Activations& activations) {
+    const PackedPart* part = parts.data();
+    int before = 0;  // units of the parts before `part`
+    for (int unit = units.first; unit < units.end; ++unit) {
+      for (int own; unit >= before + (own = (part->panels + step - 1) / step); ++part) {
+        before += own;
+      }
+      const int panel = (unit - before) * step;
+      const bool two = step == 2 && panel + 1 < part->panels;
+      const float* y = multiply(worker, activations, {part, panel},
+                                two ? PanelRef{part, panel + 1} : PanelRef{});
+      each(*part, panel, rows, y);
+      if (two) each(*part, panel + 1, rows, y + static_cast<ptrdiff_t>(rows.size()) * kPanelRows);
+    }
+  };
+  for_groups(worker, items, input, panel_units(*input.linear, input.shared.rows), multiply_units);
 }
 
 // With few rows the weights' way from memory is the limit: first a stretch of gate panels, then the
@@ -310,28 +212,26 @@ void CpuBackend::attention_in(Tensor x, const Norm& norm, const Linear& qkv, con
                 q};
   SERVAL_CHECK(linear.out_features() == (finish.heads + 2 * kv.kv_heads) * kv.head_dim);
   const auto prepared = [&](int worker, int first, int end) {
-    prepare(worker, {first, end}, input, input.shared);
+    prepare(worker, input.rows_of(first, end), input, input.shared);
   };
-  const auto copy_out = [&](const PackedPart& part, int panel, const float* y) {
-    const int columns = valid_columns(part, panel);
-    float* to = wide_.as<float>() + part.first_output + panel * kPanelRows;
-    for (int r = 0; r < rows; ++r, to += linear.out_features()) {
-      std::memcpy(to, y + r * kPanelRows, static_cast<size_t>(columns) * sizeof(float));
-    }
+  const Tensor wide{wide_.as<float>(), rows, linear.out_features(), linear.out_features()};
+  const auto copy_out = [&](const PackedPart& part, int panel, Range group, const float* y) {
+    copy_panel(y, valid_columns(part, panel), group,
+               wide.row(0) + part.first_output + panel * kPanelRows, wide.stride);
   };
   const auto product = [&](int worker, int first, int end) {
-    for_panels(worker, {first, end}, linear, activations_of(worker, input), copy_out);
+    for_panels(worker, {first, end}, input, copy_out);
   };
   const auto heads = [&](int, int first, int end) {
-    for (int unit = first; unit < end; ++unit) {  // by head, like the panels that made them
-      const int row = unit % rows;
-      finish_head(finish, span_of(row), row, unit / rows);
+    for (int unit = first; unit < end; ++unit) {  // in the order of the panels that made them
+      const bool by_row = input.groups > 1;
+      const int row = by_row ? unit / kv.kv_heads : unit % rows;
+      finish_head(finish, span_of(row), row, by_row ? unit % kv.kv_heads : unit / rows);
     }
   };
-  const int units = panel_units(linear, rows);
   const int head_units = rows * kv.kv_heads;
-  team_.run({{input.rows_to_share(), team_.even_grain(rows), prepared},
-             {units, grain(units, rows), product},
+  team_.run({rows_phase(input, prepared),
+             product_phase(input, panel_units(linear, rows), product),
              {head_units, team_.even_grain(head_units), heads}});
 }
 
@@ -344,19 +244,19 @@ void CpuBackend::project_add(Tensor h, const Linear& linear, const Norm* post, T
     wide_.reserve(static_cast<size_t>(rows) * static_cast<size_t>(width) * sizeof(float));
   }
   const auto prepared = [&](int worker, int first, int end) {
-    prepare(worker, {first, end}, input, input.shared);
+    prepare(worker, input.rows_of(first, end), input, input.shared);
   };
-  const auto add_or_keep = [&](const PackedPart& part, int panel, const float* y) {
+  const auto add_or_keep = [&](const PackedPart& part, int panel, Range group, const float* y) {
     const int columns = valid_columns(part, panel);
     const int column = part.first_output + panel * kPanelRows;
-    if (post == nullptr) return kernels_.add_panel(y, rows, columns, x.row(0) + column, x.stride);
-    for (int r = 0; r < rows; ++r, y += kPanelRows) {
-      std::memcpy(wide_.as<float>() + static_cast<ptrdiff_t>(r) * width + column, y,
-                  static_cast<size_t>(columns) * sizeof(float));
+    if (post != nullptr) {
+      copy_panel(y, columns, group, wide_.as<float>() + column, width);
+    } else {
+      kernels_.add_panel(y, group.size(), columns, x.row(group.first) + column, x.stride);
     }
   };
   const auto product = [&](int worker, int first, int end) {
-    for_panels(worker, {first, end}, matrix, activations_of(worker, input), add_or_keep);
+    for_panels(worker, {first, end}, input, add_or_keep);
   };
   const auto post_norm = [&](int, int first, int end) {
     for (int r = first; r < end; ++r) {
@@ -365,11 +265,9 @@ void CpuBackend::project_add(Tensor h, const Linear& linear, const Norm* post, T
       kernels_.add(y, width, x.row(r));
     }
   };
-  const int units = panel_units(matrix, rows);
-  const int row_grain = team_.even_grain(rows);
-  team_.run({{input.rows_to_share(), row_grain, prepared},
-             {units, grain(units, rows), product},
-             {post == nullptr ? 0 : rows, row_grain, post_norm}});
+  team_.run({rows_phase(input, prepared),
+             product_phase(input, panel_units(matrix, rows), product),
+             {post == nullptr ? 0 : rows, team_.even_grain(rows), post_norm}});
 }
 
 void CpuBackend::ffn_in(Tensor x, const Norm& norm, const Linear& linear, Activation activation,
@@ -383,24 +281,29 @@ void CpuBackend::ffn_in(Tensor x, const Norm& norm, const Linear& linear, Activa
   const std::vector<PackedPart>& parts = matrix.parts();
   SERVAL_CHECK(parts.size() == (gated ? 2U : 1U) && parts[0].rows == h.cols);
   const auto prepared = [&](int worker, int first, int end) {
-    prepare(worker, {first, end}, input, input.shared);
-  };
-  const auto finish = [&](int panel, const float* gate, const float* up) {
-    act({gate, up, rows, valid_columns(parts[0], panel), h.row(0) + panel * kPanelRows, h.stride});
-  };
-  const auto product = [&](int worker, int first, int end) {
-    const Activations& activations = activations_of(worker, input);
-    if (gated && rows <= kFewRows)
-      return gated_few(worker, {first, end}, matrix, activations, finish);
-    for (int panel = first; panel < end; ++panel) {
-      const float* gate = multiply(worker, activations, {&parts[0], panel},
-                                   gated ? PanelRef{&parts[1], panel} : PanelRef{});
-      finish(panel, gate, gated ? gate + static_cast<ptrdiff_t>(rows) * kPanelRows : nullptr);
-    }
+    prepare(worker, input.rows_of(first, end), input, input.shared);
   };
   const int panels = parts[0].panels;
-  team_.run({{input.rows_to_share(), team_.even_grain(rows), prepared},
-             {panels, grain(panels, rows), product}});
+  const auto product = [&](int worker, int first, int end) {
+    for_groups(worker, {first, end}, input, panels,
+               [&](Range part, Range group, const Activations& activations) {
+                 const auto finish = [&](int panel, const float* gate, const float* up) {
+                   act({gate, up, group.size(), valid_columns(parts[0], panel),
+                        h.row(group.first) + panel * kPanelRows, h.stride});
+                 };
+                 if (gated && rows <= kFewRows) {
+                   return gated_few(worker, part, matrix, activations, finish);
+                 }
+                 for (int panel = part.first; panel < part.end; ++panel) {
+                   const float* gate = multiply(worker, activations, {&parts[0], panel},
+                                                gated ? PanelRef{&parts[1], panel} : PanelRef{});
+                   finish(
+                       panel, gate,
+                       gated ? gate + static_cast<ptrdiff_t>(group.size()) * kPanelRows : nullptr);
+                 }
+               });
+  };
+  team_.run({rows_phase(input, prepared), product_phase(input, panels, product)});
 }
 
 void CpuBackend::hand_out_hidden(Tensor x, const Norm& norm, LogitSink& sink) {
@@ -432,11 +335,11 @@ void CpuBackend::head(Tensor x, const Norm& norm, const Linear& output, const He
     logits_.reserve(static_cast<size_t>(rows) * static_cast<size_t>(vocab) * sizeof(float));
     const Tensor logits{logits_.as<float>(), rows, vocab, vocab};
     const auto prepared = [&](int worker, int begin, int end) {
-      prepare(worker, {begin, end}, input, input.shared);
+      prepare(worker, input.rows_of(begin, end), input, input.shared);
     };
-    const auto finish = [&](const PackedPart& part, int panel, const float* y) {
+    const auto finish = [&](const PackedPart& part, int panel, Range group, const float* y) {
       const int columns = valid_columns(part, panel);
-      for (int r = 0; r < rows; ++r, y += kPanelRows) {
+      for (int r = group.first; r < group.end; ++r, y += kPanelRows) {
         float* to = logits.row(r) + part.first_output + panel * kPanelRows;
         std::memcpy(to, y, static_cast<size_t>(columns) * sizeof(float));
         if (params.scale != 1.0F) kernels_.scale(params.scale, columns, to);
@@ -444,11 +347,10 @@ void CpuBackend::head(Tensor x, const Norm& norm, const Linear& output, const He
       }
     };
     const auto product = [&](int worker, int begin, int end) {
-      for_panels(worker, {begin, end}, matrix, activations_of(worker, input), finish);
+      for_panels(worker, {begin, end}, input, finish);
     };
-    const int units = panel_units(matrix, rows);
-    team_.run({{input.rows_to_share(), team_.even_grain(rows), prepared},
-               {units, grain(units, rows), product}});
+    team_.run(
+        {rows_phase(input, prepared), product_phase(input, panel_units(matrix, rows), product)});
     sink.logits(first, logits);
   }
 }

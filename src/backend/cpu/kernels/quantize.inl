@@ -57,37 +57,52 @@ static SERVAL_INLINE SpikeOf quantize_chunk(const float* x, float worth, int8_t*
   return {0, 0};
 }
 
-// A row is quantised piece by piece into plain arrays, which are then spread over the tile.
-static constexpr int kPieceChunks = 32;
-struct QuantizedPiece {
-  alignas(64) int8_t bytes[32 * kPieceChunks];
-  float scale[kPieceChunks];
-  int32_t sums[2 * kPieceChunks];  // of the bytes of every 16
-  int32_t all[2 * kPieceChunks];   // the spikes included
+// One chunk of the rows that are quantised together.
+struct QuantizedChunk {
+  alignas(64) int8_t bytes[kTileTokens][32];
+  float scale[kTileTokens];
+  int32_t sums[kTileTokens][2];  // of the bytes of every 16
+  int32_t all[kTileTokens][2];   // the spikes included
 };
 
-static SERVAL_INLINE void spread(const QuantizedPiece& piece, int count, int nr, int8_t* q,
-                                 float* scales) {
-  const size_t step = 4 * static_cast<size_t>(nr);
-  for (int i = 0; i < 8 * count; ++i, q += step) copy_4(q, piece.bytes + 4 * i);
-  for (int c = 0; c < count; ++c, scales += nr) *scales = piece.scale[c];
+// Where a chunk of the rows goes, in a tile of `nr`.
+struct ChunkPlaces {
+  int8_t* q;
+  float* scale;
+  uint8_t* plane[kMaxPlanes];
+};
+
+static SERVAL_INLINE void store_plane(const QuantizedChunk& chunk, int count, const PlaneSpec& spec,
+                                      size_t nr, uint8_t* plane) {
+  for (int sub = 0; sub < spec.subs; ++sub, plane += 4 * nr) {
+    for (int t = 0; t < count; ++t) {
+      const int32_t* sums = spec.min ? chunk.all[t] : chunk.sums[t];
+      const int32_t sum = spec.subs == 2 ? sums[sub] : sums[0] + sums[1];
+      if (spec.min) {
+        const float value = chunk.scale[t] * static_cast<float>(sum);
+        __builtin_memcpy(plane + 4 * t, &value, 4);
+      } else {
+        const int32_t value = -spec.zero * sum;
+        __builtin_memcpy(plane + 4 * t, &value, 4);
+      }
+    }
+  }
 }
 
-// `plane`: of the piece's first chunk.
-static SERVAL_INLINE void fill_plane(const QuantizedPiece& piece, int count, const PlaneSpec& spec,
-                                     int nr, uint8_t* plane) {
-  const int32_t* sums = spec.min ? piece.all : piece.sums;
-  const size_t step = 4 * static_cast<size_t>(nr);
-  const bool halves = spec.subs == 2;
-  for (int i = 0; i < count * spec.subs; ++i, plane += step) {
-    const int32_t sum = halves ? sums[i] : sums[2 * i] + sums[2 * i + 1];
-    if (spec.min) {
-      const float value = piece.scale[halves ? i / 2 : i] * static_cast<float>(sum);
-      __builtin_memcpy(plane, &value, 4);
-    } else {
-      const int32_t value = -spec.zero * sum;
-      __builtin_memcpy(plane, &value, 4);
+static SERVAL_INLINE void store_chunk(const QuantizedChunk& chunk, int count,
+                                      const ActivationLayout& layout, size_t nr, ChunkPlaces& to) {
+  for (int j = 0; j < 8; ++j) {
+    for (int t = 0; t < count; ++t) {
+      copy_4(to.q + 4 * (static_cast<size_t>(j) * nr + static_cast<size_t>(t)),
+             chunk.bytes[t] + 4 * j);
     }
+  }
+  to.q += 32 * nr;
+  for (int t = 0; t < count; ++t) to.scale[t] = chunk.scale[t];
+  to.scale += nr;
+  for (int p = 0; p < layout.planes; ++p) {
+    store_plane(chunk, count, layout.plane[p], nr, to.plane[p]);
+    to.plane[p] += 4 * static_cast<size_t>(layout.plane[p].subs) * nr;
   }
 }
 
@@ -103,40 +118,59 @@ static SERVAL_INLINE float mean_square(const float* x, int n) {
   return reduce_add(sum) / static_cast<float>(n);
 }
 
-static void quantize(const float* x, const ActivationLayout& layout, uint8_t* tile, int nr, int t) {
-  const size_t n = static_cast<size_t>(nr);
+// Rows are quantised together, chunk by chunk, as their values stand side by side in the tile: one
+// row after the other would write every line of it as often as there are rows.
+template <int kCount, int kNr>
+static SERVAL_INLINE void quantize_rows(const float* const* x, int run_count,
+                                        const ActivationLayout& layout, uint8_t* tile, int run_nr,
+                                        int t0) {
+  const int count = kCount != 0 ? kCount : run_count;
+  const size_t nr = static_cast<size_t>(kNr != 0 ? kNr : run_nr);
   const int chunks = layout.k / 32;
-  // Not below what a square can hold: a spike is at least 1e-15.
-  const float worth = kSpikeWorth * mean_square(x, layout.k) + 1e-30F;
-  Spike* const spikes =
-      reinterpret_cast<Spike*>(tile + layout.spike_offset * n) + static_cast<ptrdiff_t>(t) * chunks;
-  Spike* spike = spikes;
-  QuantizedPiece piece;
-  for (int first = 0; first < chunks; first += kPieceChunks) {
-    const int count = chunks - first < kPieceChunks ? chunks - first : kPieceChunks;
-    for (int c = 0; c < count; ++c, x += 32) {
-      int32_t* sums = piece.sums + 2 * c;
-      int32_t* all = piece.all + 2 * c;
-      const SpikeOf found = quantize_chunk(x, worth, piece.bytes + 32 * c, piece.scale[c], sums);
+  float worth[kTileTokens];
+  Spike* first_spike[kTileTokens];
+  Spike* spike[kTileTokens];
+  for (int t = 0; t < count; ++t) {
+    // Not below what a square can hold: a spike is at least 1e-15.
+    worth[t] = kSpikeWorth * mean_square(x[t], layout.k) + 1e-30F;
+    first_spike[t] = spike[t] = reinterpret_cast<Spike*>(tile + layout.spike_offset * nr) +
+                                static_cast<ptrdiff_t>(t0 + t) * chunks;
+  }
+  ChunkPlaces to;
+  to.q = reinterpret_cast<int8_t*>(tile) + 4 * t0;
+  to.scale = reinterpret_cast<float*>(tile + layout.scale_offset * nr) + t0;
+  for (int p = 0; p < layout.planes; ++p) {
+    to.plane[p] = tile + layout.plane_offset[p] * nr + 4 * static_cast<size_t>(t0);
+  }
+  QuantizedChunk chunk;
+  for (int c = 0; c < chunks; ++c) {
+    for (int t = 0; t < count; ++t) {
+      int32_t* sums = chunk.sums[t];
+      int32_t* all = chunk.all[t];
+      const SpikeOf found =
+          quantize_chunk(x[t] + 32 * c, worth[t], chunk.bytes[t], chunk.scale[t], sums);
       all[0] = sums[0];
       all[1] = sums[1];
       if (found.value == 0) continue;
       all[found.at / 16] += kSpikeUnit * found.value;
       const uint32_t byte = static_cast<uint32_t>(found.value & 0xFF);
-      *spike++ = {8 * (first + c) + found.at / 4,
-                  static_cast<int32_t>(byte << (8 * (found.at % 4))), found.value,
-                  kSpikeUnit * piece.scale[c]};
+      *spike[t]++ = {8 * c + found.at / 4, static_cast<int32_t>(byte << (8 * (found.at % 4))),
+                     found.value, kSpikeUnit * chunk.scale[t]};
     }
-    const size_t at = static_cast<size_t>(first) * n;
-    spread(piece, count, nr, reinterpret_cast<int8_t*>(tile + 32 * at) + 4 * t,
-           reinterpret_cast<float*>(tile + layout.scale_offset * n + 4 * at) + t);
-    for (int p = 0; p < layout.planes; ++p) {
-      const PlaneSpec& spec = layout.plane[p];
-      fill_plane(piece, count, spec, nr,
-                 tile + layout.plane_offset[p] * n + 4 * static_cast<size_t>(spec.subs) * at +
-                     4 * static_cast<size_t>(t));
-    }
+    store_chunk(chunk, count, layout, nr, to);
   }
-  reinterpret_cast<int32_t*>(tile + layout.count_offset * n)[t] =
-      static_cast<int32_t>(spike - spikes);
+  int32_t* counts = reinterpret_cast<int32_t*>(tile + layout.count_offset * nr) + t0;
+  for (int t = 0; t < count; ++t) counts[t] = static_cast<int32_t>(spike[t] - first_spike[t]);
+}
+
+static void quantize(const float* const* x, int count, const ActivationLayout& layout,
+                     uint8_t* tile, int nr, int t) {
+  if (count == kBulkTile && nr == kBulkTile) {
+    return quantize_rows<kBulkTile, kBulkTile>(x, count, layout, tile, nr, t);
+  }
+  if (count == kTileTokens && nr == kTileTokens) {
+    return quantize_rows<kTileTokens, kTileTokens>(x, count, layout, tile, nr, t);
+  }
+  if (nr == 1) return quantize_rows<1, 1>(x, count, layout, tile, nr, t);
+  quantize_rows<0, 0>(x, count, layout, tile, nr, t);
 }
