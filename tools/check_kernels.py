@@ -22,12 +22,12 @@ FLOORS = [
     ("multiply_tile<Q4_1, 1, 1, 1>", "vpdpbusd", 8, 0, 38),
     ("multiply_tile<Q5_0, 1, 1, 1>", "vpdpbusd", 8, 0, 54),
     ("multiply_tile<Q8_0, 1, 1, 1>", "vpdpbusd", 8, 0, 32),
-    ("multiply_tile<Q4_K, 1, 1, 1>", "vpdpbusd", 8, 0, 64),
-    ("multiply_tile<Q6_K, 1, 1, 1>", "vpdpbusd", 8, 0, 62),
+    ("multiply_tile<Q4_K, 1, 1, 1>", "vpdpbusd", 8, 0, 57),
+    ("multiply_tile<Q6_K, 1, 1, 1>", "vpdpbusd", 8, 0, 60),
     ("multiply_tile<Q5_0, 1, 4, 4>", "vpdpbusd", 32, 0, 92),
-    ("multiply_tile<Q4_K, 1, 4, 4>", "vpdpbusd", 32, 0, 106),
+    ("multiply_tile<Q4_K, 1, 4, 4>", "vpdpbusd", 32, 0, 96),
     ("multiply_tile<Q5_0, 1, 8, 8>", "vpdpbusd", 64, 0, 142),
-    ("multiply_tile<Q4_K, 1, 8, 8>", "vpdpbusd", 64, 0, 172),
+    ("multiply_tile<Q4_K, 1, 8, 8>", "vpdpbusd", 64, 0, 162),
     ("multiply_tile<Q6_K, 1, 8, 8>", "vpdpbusd", 64, 0, 172),
 ]
 STACK = re.compile(r"\((%rsp|%rbp)")

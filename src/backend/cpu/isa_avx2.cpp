@@ -17,6 +17,7 @@ struct I32 {
   __m256i a, b;
 };
 using U8 = I32;
+using U8x16 = __m128i;
 using I16 = I32;  // 16 pairs
 
 static constexpr const char* kTableName = "avx2";
@@ -155,10 +156,6 @@ static SERVAL_INLINE I32 broadcast_i32(const uint8_t* p) {
   __builtin_memcpy(&value, p, 4);
   return set1_i32(value);
 }
-static SERVAL_INLINE I32 load_u8_i32(const uint8_t* p) {
-  const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  return {_mm256_cvtepu8_epi32(v), _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8))};
-}
 static SERVAL_INLINE I32 load_i8_i32(const uint8_t* p) {
   const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return {_mm256_cvtepi8_epi32(v), _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8))};
@@ -168,21 +165,6 @@ static SERVAL_INLINE I32 add_i32(I32 x, I32 y) {
 }
 static SERVAL_INLINE I32 sub_i32(I32 x, I32 y) {
   return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)};
-}
-static SERVAL_INLINE I32 and_i32(I32 x, int y) {
-  const __m256i all = _mm256_set1_epi32(y);
-  return {_mm256_and_si256(x.a, all), _mm256_and_si256(x.b, all)};
-}
-static SERVAL_INLINE I32 or_i32(I32 x, I32 y) {
-  return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
-}
-static SERVAL_INLINE I32 srl_i32(I32 x, int n) {
-  const __m128i count = _mm_cvtsi32_si128(n);
-  return {_mm256_srl_epi32(x.a, count), _mm256_srl_epi32(x.b, count)};
-}
-static SERVAL_INLINE I32 sll_i32(I32 x, int n) {
-  const __m128i count = _mm_cvtsi32_si128(n);
-  return {_mm256_sll_epi32(x.a, count), _mm256_sll_epi32(x.b, count)};
 }
 static SERVAL_INLINE F32 to_f32(I32 x) {
   return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
@@ -195,6 +177,20 @@ static SERVAL_INLINE F32 power_of_two(I32 n) {
   const __m256i bias = _mm256_set1_epi32(127);
   return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.a, bias), 23)),
           _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.b, bias), 23))};
+}
+
+// ---- 16 bytes, one for each row. Shifts cross byte borders; callers mask.
+static SERVAL_INLINE U8x16 load_16(const uint8_t* p) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+}
+static SERVAL_INLINE U8x16 and_16(U8x16 v, int mask) {
+  return _mm_and_si128(v, _mm_set1_epi8(static_cast<char>(mask)));
+}
+static SERVAL_INLINE U8x16 or_16(U8x16 a, U8x16 b) { return _mm_or_si128(a, b); }
+static SERVAL_INLINE U8x16 srl_16(U8x16 v, int n) { return _mm_srli_epi16(v, n); }
+static SERVAL_INLINE U8x16 sll_16(U8x16 v, int n) { return _mm_slli_epi16(v, n); }
+static SERVAL_INLINE I32 widen(U8x16 v) {
+  return {_mm256_cvtepu8_epi32(v), _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8))};
 }
 
 // ---- 16 pairs of 16-bit integers
@@ -229,7 +225,9 @@ static SERVAL_INLINE U8 and_line(U8 v, int mask) {
   const __m256i all = _mm256_set1_epi8(static_cast<char>(mask));
   return {_mm256_and_si256(v.a, all), _mm256_and_si256(v.b, all)};
 }
-static SERVAL_INLINE U8 or_line(U8 x, U8 y) { return or_i32(x, y); }
+static SERVAL_INLINE U8 or_line(U8 x, U8 y) {
+  return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
+}
 // Shifts cross byte borders; callers mask.
 template <int kBits>
 static SERVAL_INLINE U8 srl_line(U8 v) {

@@ -20,6 +20,9 @@ struct I32 {
 struct U8 {
   uint8_t v[64];
 };
+struct U8x16 {
+  uint8_t v[16];
+};
 struct I16 {  // 16 pairs
   int16_t v[32];
 };
@@ -184,9 +187,6 @@ static SERVAL_INLINE I32 broadcast_i32(const uint8_t* p) {
   __builtin_memcpy(&value, p, 4);
   return set1_i32(value);
 }
-static SERVAL_INLINE I32 load_u8_i32(const uint8_t* p) {
-  return lanes<I32>([&](int i) { return p[i]; });
-}
 static SERVAL_INLINE I32 load_i8_i32(const uint8_t* p) {
   return lanes<I32>([&](int i) { return static_cast<int8_t>(p[i]); });
 }
@@ -195,20 +195,6 @@ static SERVAL_INLINE I32 add_i32(const I32& x, const I32& y) {
 }
 static SERVAL_INLINE I32 sub_i32(const I32& x, const I32& y) {
   return lanes<I32>([&](int i) { return x.v[i] - y.v[i]; });
-}
-static SERVAL_INLINE I32 and_i32(const I32& x, int y) {
-  return lanes<I32>([&](int i) { return x.v[i] & y; });
-}
-static SERVAL_INLINE I32 or_i32(const I32& x, const I32& y) {
-  return lanes<I32>([&](int i) { return x.v[i] | y.v[i]; });
-}
-static SERVAL_INLINE I32 srl_i32(const I32& x, int n) {
-  return lanes<I32>(
-      [&](int i) { return static_cast<int32_t>(static_cast<uint32_t>(x.v[i]) >> n); });
-}
-static SERVAL_INLINE I32 sll_i32(const I32& x, int n) {
-  return lanes<I32>(
-      [&](int i) { return static_cast<int32_t>(static_cast<uint32_t>(x.v[i]) << n); });
 }
 static SERVAL_INLINE F32 to_f32(const I32& x) {
   return lanes<F32>([&](int i) { return static_cast<float>(x.v[i]); });
@@ -220,6 +206,26 @@ static SERVAL_INLINE I32 to_i32(const F32& x) {  // of rounded, small values
 // 2^n for n = -126 .. 127
 static SERVAL_INLINE F32 power_of_two(const I32& n) {
   return lanes<F32>([&](int i) { return float_of(static_cast<uint32_t>(n.v[i] + 127) << 23); });
+}
+
+// ---- 16 bytes, one for each row. Shifts may cross byte borders; callers mask.
+static SERVAL_INLINE U8x16 load_16(const uint8_t* p) {
+  return lanes<U8x16>([&](int i) { return p[i]; });
+}
+static SERVAL_INLINE U8x16 and_16(const U8x16& x, int mask) {
+  return lanes<U8x16>([&](int i) { return static_cast<uint8_t>(x.v[i] & mask); });
+}
+static SERVAL_INLINE U8x16 or_16(const U8x16& x, const U8x16& y) {
+  return lanes<U8x16>([&](int i) { return static_cast<uint8_t>(x.v[i] | y.v[i]); });
+}
+static SERVAL_INLINE U8x16 srl_16(const U8x16& x, int n) {
+  return lanes<U8x16>([&](int i) { return static_cast<uint8_t>(x.v[i] >> n); });
+}
+static SERVAL_INLINE U8x16 sll_16(const U8x16& x, int n) {
+  return lanes<U8x16>([&](int i) { return static_cast<uint8_t>(x.v[i] << n); });
+}
+static SERVAL_INLINE I32 widen(const U8x16& x) {
+  return lanes<I32>([&](int i) { return x.v[i]; });
 }
 
 // ---- 16 pairs of 16-bit integers

@@ -8,6 +8,7 @@
 using F32 = __m512;
 using I32 = __m512i;
 using U8 = __m512i;
+using U8x16 = __m128i;
 using I16 = __m512i;  // 16 pairs
 
 static constexpr int kGroupTokens = 8;
@@ -84,28 +85,29 @@ static SERVAL_INLINE I32 set1_i32(int x) { return _mm512_set1_epi32(x); }
 static SERVAL_INLINE I32 broadcast_i32(const uint8_t* p) {
   return _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(p));
 }
-static SERVAL_INLINE I32 load_u8_i32(const uint8_t* p) {
-  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
 static SERVAL_INLINE I32 load_i8_i32(const uint8_t* p) {
   return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 static SERVAL_INLINE I32 add_i32(I32 a, I32 b) { return _mm512_add_epi32(a, b); }
 static SERVAL_INLINE I32 sub_i32(I32 a, I32 b) { return _mm512_sub_epi32(a, b); }
-static SERVAL_INLINE I32 and_i32(I32 a, int b) { return _mm512_and_si512(a, _mm512_set1_epi32(b)); }
-static SERVAL_INLINE I32 or_i32(I32 a, I32 b) { return _mm512_or_si512(a, b); }
-static SERVAL_INLINE I32 srl_i32(I32 a, int n) {
-  return _mm512_srli_epi32(a, static_cast<unsigned>(n));
-}
-static SERVAL_INLINE I32 sll_i32(I32 a, int n) {
-  return _mm512_slli_epi32(a, static_cast<unsigned>(n));
-}
 static SERVAL_INLINE F32 to_f32(I32 a) { return _mm512_cvtepi32_ps(a); }
 static SERVAL_INLINE I32 to_i32(F32 a) { return _mm512_cvtps_epi32(a); }
 // 2^n for n = -126 .. 127
 static SERVAL_INLINE F32 power_of_two(I32 n) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
 }
+
+// ---- 16 bytes, one for each row. Shifts cross byte borders; callers mask.
+static SERVAL_INLINE U8x16 load_16(const uint8_t* p) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+}
+static SERVAL_INLINE U8x16 and_16(U8x16 v, int mask) {
+  return _mm_and_si128(v, _mm_set1_epi8(static_cast<char>(mask)));
+}
+static SERVAL_INLINE U8x16 or_16(U8x16 a, U8x16 b) { return _mm_or_si128(a, b); }
+static SERVAL_INLINE U8x16 srl_16(U8x16 v, int n) { return _mm_srli_epi16(v, n); }
+static SERVAL_INLINE U8x16 sll_16(U8x16 v, int n) { return _mm_slli_epi16(v, n); }
+static SERVAL_INLINE I32 widen(U8x16 v) { return _mm512_cvtepu8_epi32(v); }
 
 // ---- 16 pairs of 16-bit integers
 static SERVAL_INLINE I16 load_i8_pairs(const uint8_t* p) {

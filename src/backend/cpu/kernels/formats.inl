@@ -70,8 +70,6 @@ static SERVAL_INLINE U8 high_pair_line(const uint8_t* p, int j) {
   }
 }
 
-static SERVAL_INLINE F32 load_u8_f32(const uint8_t* p) { return to_f32(load_u8_i32(p)); }
-
 // ---- formats of 32
 
 struct Q4_0 {
@@ -152,9 +150,9 @@ struct Mxfp4 {
   }
   // 2^(e - 128) as the product of two normal powers of two: exact for e = 0 .. 255.
   static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) {
-    const I32 e = load_u8_i32(w);
-    const I32 half = srl_i32(e, 1);
-    const I32 rest = sub_i32(e, half);
+    const U8x16 e = load_16(w);
+    const I32 half = widen(and_16(srl_16(e, 1), 0x7F));
+    const I32 rest = sub_i32(widen(e), half);
     return mul(power_of_two(add_i32(half, set1_i32(-64))),
                power_of_two(add_i32(rest, set1_i32(-64))));
   }
@@ -163,17 +161,20 @@ struct Mxfp4 {
 
 // ---- formats of 256
 
+// Bits 0 - 3 of `low` and bits 4 - 5 of `high`.
+static SERVAL_INLINE U8x16 six_bits(U8x16 low, U8x16 high) {
+  return or_16(and_16(low, 0x0F), and_16(high, 0x30));
+}
+
 // Six-bit scales and mins of eight sub-blocks: 8 x 16 bytes (scale low 4 bits, min low 4 bits
 // above), then 4 x 16 bytes with the high bits of sub-blocks 2i (scale, min) and 2i+1 (scale, min).
 static SERVAL_INLINE F32 k_scale(const uint8_t* p, int c) {
-  const I32 low = and_i32(load_u8_i32(p + 16 * c), 15);
-  const I32 high = and_i32(srl_i32(load_u8_i32(p + 128 + 16 * (c / 2)), 4 * (c & 1)), 3);
-  return to_f32(or_i32(low, sll_i32(high, 4)));
+  const U8x16 high = srl_16(load_16(p + 128 + 16 * (c / 2)), 4 * (c & 1));
+  return to_f32(widen(six_bits(load_16(p + 16 * c), sll_16(high, 4))));
 }
 static SERVAL_INLINE F32 k_min(const uint8_t* p, int c) {
-  const I32 low = srl_i32(load_u8_i32(p + 16 * c), 4);
-  const I32 high = and_i32(srl_i32(load_u8_i32(p + 128 + 16 * (c / 2)), 4 * (c & 1) + 2), 3);
-  return to_f32(or_i32(low, sll_i32(high, 4)));
+  const U8x16 high = srl_16(load_16(p + 128 + 16 * (c / 2)), 4 * (c & 1));
+  return to_f32(widen(six_bits(srl_16(load_16(p + 16 * c), 4), sll_16(high, 2))));
 }
 
 struct Q4_K {
@@ -221,6 +222,10 @@ struct Q6_K {
   static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
 };
 
+static SERVAL_INLINE F32 less_32(U8x16 scale) {
+  return to_f32(add_i32(widen(scale), set1_i32(-32)));
+}
+
 // Scales: 16 x 16 bytes, scale in the low, min in the high half.
 struct Q2_K {
   static constexpr int kIndex = 8, kChunks = 8, kBlockBytes = 1344, kSubs = 2;
@@ -230,11 +235,11 @@ struct Q2_K {
     return pair_line(w + 320 + 128 * c, j);
   }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int c, int sub) {
-    return mul(load_f16(w), to_f32(and_i32(load_u8_i32(w + 64 + 16 * (2 * c + sub)), 15)));
+    return mul(load_f16(w), to_f32(widen(and_16(load_16(w + 64 + 16 * (2 * c + sub)), 15))));
   }
   static SERVAL_INLINE F32 min(const uint8_t* w, int c, int sub) {
     return mul(negate(load_f16(w + 32)),
-               to_f32(srl_i32(load_u8_i32(w + 64 + 16 * (2 * c + sub)), 4)));
+               to_f32(widen(and_16(srl_16(load_16(w + 64 + 16 * (2 * c + sub)), 4), 15))));
   }
 };
 
@@ -249,10 +254,9 @@ struct Q3_K {
     return or_line(pair_line(p + 64, j), and_line(srl_line<2>(bit_line(p, j)), 4));
   }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int c, int sub) {
-    const I32 low = and_i32(srl_i32(load_u8_i32(w + 32 + 16 * c), 4 * sub), 15);
-    const I32 high =
-        and_i32(srl_i32(load_u8_i32(w + 160 + 16 * (c / 2)), 4 * (c & 1) + 2 * sub), 3);
-    return mul(load_f16(w), to_f32(add_i32(or_i32(low, sll_i32(high, 4)), set1_i32(-32))));
+    const U8x16 low = srl_16(load_16(w + 32 + 16 * c), 4 * sub);
+    const U8x16 high = srl_16(load_16(w + 160 + 16 * (c / 2)), 4 * (c & 1) + 2 * sub);
+    return mul(load_f16(w), less_32(six_bits(low, sll_16(high, 4))));
   }
   static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
 };
@@ -266,9 +270,9 @@ struct Iq4Xs {
     return lookup_line(kIq4Codes, nibble_line(w + 128 + 256 * c, j));
   }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int c, int) {
-    const I32 low = and_i32(srl_i32(load_u8_i32(w + 64 + 16 * (c / 2)), 4 * (c & 1)), 15);
-    const I32 high = and_i32(srl_i32(load_u8_i32(w + 32 + 16 * (c / 4)), 2 * (c & 3)), 3);
-    return mul(load_f16(w), to_f32(add_i32(or_i32(low, sll_i32(high, 4)), set1_i32(-32))));
+    const U8x16 low = srl_16(load_16(w + 64 + 16 * (c / 2)), 4 * (c & 1));
+    const U8x16 high = srl_16(load_16(w + 32 + 16 * (c / 4)), 2 * (c & 3));
+    return mul(load_f16(w), less_32(six_bits(low, sll_16(high, 4))));
   }
   static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
 };
