@@ -213,6 +213,7 @@ static SERVAL_INLINE void store_i16(int16_t* p, I32 v) {
 }
 
 // ---- lines of 64 bytes
+template <int kRows = kTileTokens>
 static SERVAL_INLINE U8 load_line(const uint8_t* p) {
   return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
           _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};

@@ -253,6 +253,7 @@ static SERVAL_INLINE void store_i16(int16_t* p, const I32& x) {
 }
 
 // ---- lines of 64 bytes
+template <int kRows = kTileTokens>
 static SERVAL_INLINE U8 load_line(const uint8_t* p) {
   U8 out;
   __builtin_memcpy(out.v, p, 64);

@@ -125,7 +125,20 @@ static SERVAL_INLINE void store_i16(int16_t* p, I32 v) {
 }
 
 // ---- lines of 64 bytes
-static SERVAL_INLINE U8 load_line(const uint8_t* p) { return _mm512_loadu_si512(p); }
+// For one row in halves, which never cross a cache line as whole lines may, and do not run so far
+// ahead that they take the places of prefetches (docs/kernels.md). In assembly, as compilers make
+// one load of both.
+template <int kRows = kTileTokens>
+static SERVAL_INLINE U8 load_line(const uint8_t* p) {
+  if constexpr (kRows > 1) return _mm512_loadu_si512(p);
+  const __m512i low =
+      _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  __m512i both;
+  asm("vinserti64x4 $1, %2, %1, %0"
+      : "=v"(both)
+      : "v"(low), "m"(*reinterpret_cast<const __m256i_u*>(p + 32)));
+  return both;
+}
 static SERVAL_INLINE void store_line(uint8_t* p, U8 v) { _mm512_storeu_si512(p, v); }
 static SERVAL_INLINE U8 and_line(U8 v, int mask) {
   return _mm512_and_si512(v, _mm512_set1_epi8(static_cast<char>(mask)));

@@ -10,16 +10,20 @@
 //   2g' of byte (r, b) of line p belong to k = 4(4p+g') + b
 // panels/pack.cpp writes exactly these layouts; every one has the size of 16 GGUF blocks.
 
+// Lines are decoded for products with `kRows` rows at once; only how they are loaded depends on it.
+
 // ---- pieces
 
+template <int kRows>
 static SERVAL_INLINE U8 nibble_line(const uint8_t* p, int j) {
-  return j < 4 ? and_line(load_line(p + 64 * j), 0x0F)
-               : and_line(srl_line<4>(load_line(p + 64 * (j - 4))), 0x0F);
+  return j < 4 ? and_line(load_line<kRows>(p + 64 * j), 0x0F)
+               : and_line(srl_line<4>(load_line<kRows>(p + 64 * (j - 4))), 0x0F);
 }
 
 // Bit g of every byte moved to bit 4.
+template <int kRows>
 static SERVAL_INLINE U8 bit_line(const uint8_t* p, int g) {
-  const U8 v = load_line(p);
+  const U8 v = load_line<kRows>(p);
   switch (g) {
     case 0:
       return and_line(sll_line<4>(v), 0x10);
@@ -41,8 +45,9 @@ static SERVAL_INLINE U8 bit_line(const uint8_t* p, int g) {
 }
 
 // The two bits of k group j as values 0..3.
+template <int kRows>
 static SERVAL_INLINE U8 pair_line(const uint8_t* p, int j) {
-  const U8 v = load_line(p + 64 * (j / 4));
+  const U8 v = load_line<kRows>(p + 64 * (j / 4));
   switch (j % 4) {
     case 0:
       return and_line(v, 3);
@@ -56,8 +61,9 @@ static SERVAL_INLINE U8 pair_line(const uint8_t* p, int j) {
 }
 
 // The same bits moved to bits 4 and 5.
+template <int kRows>
 static SERVAL_INLINE U8 high_pair_line(const uint8_t* p, int j) {
-  const U8 v = load_line(p + 64 * (j / 4));
+  const U8 v = load_line<kRows>(p + 64 * (j / 4));
   switch (j % 4) {
     case 0:
       return and_line(sll_line<4>(v), 0x30);
@@ -76,7 +82,10 @@ struct Q4_0 {
   static constexpr int kIndex = 3, kChunks = 1, kBlockBytes = 288, kSubs = 1;
   static constexpr int kZero = 8, kMost = 15;
   static constexpr bool kMin = false;
-  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) { return nibble_line(w + 32, j); }
+  template <int kRows>
+  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
+    return nibble_line<kRows>(w + 32, j);
+  }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
   static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
 };
@@ -85,7 +94,10 @@ struct Q4_1 {
   static constexpr int kIndex = 4, kChunks = 1, kBlockBytes = 320, kSubs = 1;
   static constexpr int kZero = 0, kMost = 15;
   static constexpr bool kMin = true;
-  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) { return nibble_line(w + 64, j); }
+  template <int kRows>
+  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
+    return nibble_line<kRows>(w + 64, j);
+  }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
   static SERVAL_INLINE F32 min(const uint8_t* w, int, int) { return load_f16(w + 32); }
 };
@@ -94,8 +106,9 @@ struct Q5_0 {
   static constexpr int kIndex = 5, kChunks = 1, kBlockBytes = 352, kSubs = 1;
   static constexpr int kZero = 16, kMost = 31;
   static constexpr bool kMin = false;
+  template <int kRows>
   static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
-    return or_line(nibble_line(w + 96, j), bit_line(w + 32, j));
+    return or_line(nibble_line<kRows>(w + 96, j), bit_line<kRows>(w + 32, j));
   }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
   static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
@@ -105,8 +118,9 @@ struct Q5_1 {
   static constexpr int kIndex = 6, kChunks = 1, kBlockBytes = 384, kSubs = 1;
   static constexpr int kZero = 0, kMost = 31;
   static constexpr bool kMin = true;
+  template <int kRows>
   static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
-    return or_line(nibble_line(w + 128, j), bit_line(w + 64, j));
+    return or_line(nibble_line<kRows>(w + 128, j), bit_line<kRows>(w + 64, j));
   }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
   static SERVAL_INLINE F32 min(const uint8_t* w, int, int) { return load_f16(w + 32); }
@@ -117,7 +131,10 @@ struct Q8_0 {
   static constexpr int kIndex = 7, kChunks = 1, kBlockBytes = 544, kSubs = 1;
   static constexpr int kZero = 128, kMost = 255;
   static constexpr bool kMin = false;
-  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) { return load_line(w + 32 + 64 * j); }
+  template <int kRows>
+  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
+    return load_line<kRows>(w + 32 + 64 * j);
+  }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
   static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
 };
@@ -130,8 +147,9 @@ struct Iq4Nl {
   static constexpr int kIndex = 13, kChunks = 1, kBlockBytes = 288, kSubs = 1;
   static constexpr int kZero = 128, kMost = 241;
   static constexpr bool kMin = false;
+  template <int kRows>
   static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
-    return lookup_line(kIq4Codes, nibble_line(w + 32, j));
+    return lookup_line(kIq4Codes, nibble_line<kRows>(w + 32, j));
   }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) { return load_f16(w); }
   static SERVAL_INLINE F32 min(const uint8_t*, int, int) { return zero_f32(); }
@@ -145,8 +163,9 @@ struct Mxfp4 {
   static constexpr int kIndex = 15, kChunks = 1, kBlockBytes = 272, kSubs = 1;
   static constexpr int kZero = 12, kMost = 24;
   static constexpr bool kMin = false;
+  template <int kRows>
   static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
-    return lookup_line(kFp4Codes, nibble_line(w + 16, j));
+    return lookup_line(kFp4Codes, nibble_line<kRows>(w + 16, j));
   }
   // 2^(e - 128) as the product of two normal powers of two: exact for e = 0 .. 255.
   static SERVAL_INLINE F32 scale(const uint8_t* w, int, int) {
@@ -181,8 +200,9 @@ struct Q4_K {
   static constexpr int kIndex = 10, kChunks = 8, kBlockBytes = 2304, kSubs = 1;
   static constexpr int kZero = 0, kMost = 15;
   static constexpr bool kMin = true;
+  template <int kRows>
   static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
-    return nibble_line(w + 256 + 256 * c, j);
+    return nibble_line<kRows>(w + 256 + 256 * c, j);
   }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int c, int) {
     return mul(load_f16(w), k_scale(w + 64, c));
@@ -196,9 +216,10 @@ struct Q5_K {
   static constexpr int kIndex = 11, kChunks = 8, kBlockBytes = 2816, kSubs = 1;
   static constexpr int kZero = 0, kMost = 31;
   static constexpr bool kMin = true;
+  template <int kRows>
   static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
     const uint8_t* p = w + 256 + 320 * c;
-    return or_line(nibble_line(p + 64, j), bit_line(p, j));
+    return or_line(nibble_line<kRows>(p + 64, j), bit_line<kRows>(p, j));
   }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int c, int) {
     return mul(load_f16(w), k_scale(w + 64, c));
@@ -212,9 +233,10 @@ struct Q6_K {
   static constexpr int kIndex = 12, kChunks = 8, kBlockBytes = 3360, kSubs = 2;
   static constexpr int kZero = 32, kMost = 63;
   static constexpr bool kMin = false;
+  template <int kRows>
   static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
     const uint8_t* p = w + 288 + 384 * c;
-    return or_line(nibble_line(p + 128, j), high_pair_line(p, j));
+    return or_line(nibble_line<kRows>(p + 128, j), high_pair_line<kRows>(p, j));
   }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int c, int sub) {
     return mul(load_f16(w), to_f32(load_i8_i32(w + 32 + 16 * (2 * c + sub))));
@@ -231,8 +253,9 @@ struct Q2_K {
   static constexpr int kIndex = 8, kChunks = 8, kBlockBytes = 1344, kSubs = 2;
   static constexpr int kZero = 0, kMost = 3;
   static constexpr bool kMin = true;
+  template <int kRows>
   static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
-    return pair_line(w + 320 + 128 * c, j);
+    return pair_line<kRows>(w + 320 + 128 * c, j);
   }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int c, int sub) {
     return mul(load_f16(w), to_f32(widen(and_16(load_16(w + 64 + 16 * (2 * c + sub)), 15))));
@@ -249,9 +272,10 @@ struct Q3_K {
   static constexpr int kIndex = 9, kChunks = 8, kBlockBytes = 1760, kSubs = 2;
   static constexpr int kZero = 4, kMost = 7;
   static constexpr bool kMin = false;
+  template <int kRows>
   static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
     const uint8_t* p = w + 224 + 192 * c;
-    return or_line(pair_line(p + 64, j), and_line(srl_line<2>(bit_line(p, j)), 4));
+    return or_line(pair_line<kRows>(p + 64, j), and_line(srl_line<2>(bit_line<kRows>(p, j)), 4));
   }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int c, int sub) {
     const U8x16 low = srl_16(load_16(w + 32 + 16 * c), 4 * sub);
@@ -266,8 +290,9 @@ struct Iq4Xs {
   static constexpr int kIndex = 14, kChunks = 8, kBlockBytes = 2176, kSubs = 1;
   static constexpr int kZero = 128, kMost = 241;
   static constexpr bool kMin = false;
+  template <int kRows>
   static SERVAL_INLINE U8 line(const uint8_t* w, int c, int j) {
-    return lookup_line(kIq4Codes, nibble_line(w + 128 + 256 * c, j));
+    return lookup_line(kIq4Codes, nibble_line<kRows>(w + 128 + 256 * c, j));
   }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int c, int) {
     const U8x16 low = srl_16(load_16(w + 64 + 16 * (c / 2)), 4 * (c & 1));
@@ -291,7 +316,10 @@ struct Unpacked {
   static constexpr bool kMin = kMinOf;
   static constexpr int kZero = (kZeroOf ? 1 : 0) + dot_bias(kMost);  // only "is there one"
   static constexpr int kBlockBytes = 512 + 64 * kSubs * (kMin ? 2 : 1);
-  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) { return load_line(w + 64 * j); }
+  template <int kRows>
+  static SERVAL_INLINE U8 line(const uint8_t* w, int, int j) {
+    return load_line<kRows>(w + 64 * j);
+  }
   static SERVAL_INLINE F32 scale(const uint8_t* w, int, int sub) {
     return load_f32(reinterpret_cast<const float*>(w + 512 + 64 * sub));
   }

@@ -93,7 +93,8 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
           Weights weights[kPanels];
           SERVAL_UNROLL
           for (int p = 0; p < kPanels; ++p) {
-            weights[p] = Weights(Format::line(w + static_cast<size_t>(p) * to.stride, c, j));
+            weights[p] = Weights(
+                Format::template line<kTokens>(w + static_cast<size_t>(p) * to.stride, c, j));
           }
           SERVAL_UNROLL
           for (int t = 0; t < kTokens; ++t) {
@@ -168,7 +169,7 @@ static SERVAL_NOINLINE void add_spikes(Panels to, const Activations& of, int fir
       SERVAL_UNROLL
       for (int p = 0; p < kPanels; ++p, w += to.stride) {
         DotSum<Format::kMost, 1> sum(reinterpret_cast<const uint8_t*>(&start));
-        sum.add(0, DotWeights<Format::kMost>(Format::line(w, c, line)),
+        sum.add(0, DotWeights<Format::kMost>(Format::template line<kTileTokens>(w, c, line)),
                 reinterpret_cast<const int8_t*>(&s->four));
         const F32 scale = Format::scale(w, c, line / (8 / Format::kSubs));
         acc[p] = fma_broadcast(mul(to_f32(sum.total()), scale), &s->unit, acc[p]);
@@ -305,7 +306,8 @@ static SERVAL_NOINLINE void unpack_panel(const uint8_t* w, int chunks, uint8_t* 
   for (int b = 0; b < chunks / Format::kChunks; ++b, w += Format::kBlockBytes) {
     for (int c = 0; c < Format::kChunks; ++c, out += To::kBlockBytes) {
       SERVAL_UNROLL
-      for (int j = 0; j < 8; ++j) store_line(out + 64 * j, Format::line(w, c, j));
+      for (int j = 0; j < 8; ++j)
+        store_line(out + 64 * j, Format::template line<kTileTokens>(w, c, j));
       SERVAL_UNROLL
       for (int sub = 0; sub < Format::kSubs; ++sub) {
         store_f32(reinterpret_cast<float*>(out + 512 + 64 * sub), Format::scale(w, c, sub));
@@ -396,7 +398,7 @@ static void decode_row(const uint8_t* w, int k, int row, float* out) {
           store_f32(scale, Format::scale(w, c, j / kSubLines));
           store_f32(min, Format::min(w, c, j / kSubLines));
         }
-        store_line(bytes, Format::line(w, c, j));
+        store_line(bytes, Format::template line<kTileTokens>(w, c, j));
         for (int i = 0; i < 4; ++i) {
           const float q = static_cast<float>(bytes[4 * row + i] - Format::kZero);
           const float value = scale[row] * q;
