@@ -8,7 +8,7 @@ namespace serval::cpu {
 namespace {
 
 // So many rows are a group of their own, if there is a worker for it: it takes them through all
-// panels, so that they stay in its caches and only weights are read twice.
+// panels, so that they stay in its caches; weights are read and unpacked once for each group.
 constexpr int kGroupRows = 256;
 
 // Every worker prepares all rows of one tile for itself when these are at most so many more than
