@@ -38,7 +38,7 @@ RECORDED = {
     ("portable", "F16"): (16190.0, 8918.8, 2647.4),
     ("portable", "BF16"): (1969.5, 1633.1, 2420.4),
     ("portable", "attention-f16"): (8612.9, 5729.3),
-    ("portable", "attention-q8_0"): (8758.3, 8853.3),
+    ("portable", "attention-q8_0"): (3734.0, 4605.0),
 }
 
 

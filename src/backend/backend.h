@@ -91,15 +91,16 @@ using RopePtr = std::unique_ptr<Rope>;
 
 enum class KvType : uint8_t { kF32, kF16, kQ8_0 };
 
-// K and V of one layer, in blocks of kBlockTokens tokens. Layout inside a block is the backend's;
-// blocks are contiguous, so block b of K is bytes [b * k_block_bytes, (b+1) * k_block_bytes):
-// snapshots copy whole blocks.
+// K and V of one layer, in blocks of kBlockTokens tokens. A block of K (or V) is `pieces` pieces of
+// the same size, at kv_piece_offset() (backend/kv_storage.h); what is in them is the backend's.
+// Whoever moves blocks copies pieces.
 struct KvLayer {
   KvType type = KvType::kF16;
   int kv_heads = 0;
   int head_dim = 0;  // of K and of V
   int blocks = 0;
-  size_t k_block_bytes = 0, v_block_bytes = 0;
+  int pieces = 1;
+  size_t k_block_bytes = 0, v_block_bytes = 0;  // of all pieces
   BufferPtr k, v;
 };
 

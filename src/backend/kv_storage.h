@@ -1,5 +1,5 @@
-// Storage types of the K/V cache, and what a block of one layer weighs in every backend: 32 tokens
-// of kv_heads vectors, each stored contiguously. Their order inside a block is the backend's.
+// Storage types of the K/V cache, what a block of one layer weighs in every backend (32 tokens of
+// kv_heads vectors), and where the pieces of blocks lie.
 #pragma once
 
 #include <string>
@@ -33,6 +33,21 @@ inline size_t kv_block_bytes(KvType type, int kv_heads, int head_dim) {
   }
   return static_cast<size_t>(kBlockTokens) * static_cast<size_t>(kv_heads) *
          row_bytes(dtype.type, static_cast<uint64_t>(head_dim));
+}
+
+// The same piece of kKvRun consecutive blocks lies side by side: one stream for whoever reads a
+// single head of a sequence, and still the memory of a short one is the beginning of the buffer.
+inline constexpr int kKvRun = 16;
+
+// Bytes of K (or V) before a piece of a block.
+inline size_t kv_piece_offset(int pieces, size_t piece_bytes, BlockId block, int piece) {
+  const auto run = static_cast<size_t>(block / kKvRun * pieces + piece);
+  return (run * kKvRun + static_cast<size_t>(block % kKvRun)) * piece_bytes;
+}
+
+// Bytes of K (or V) of `blocks` blocks: whole runs.
+inline size_t kv_buffer_bytes(size_t block_bytes, int blocks) {
+  return block_bytes * kKvRun * static_cast<size_t>((blocks + kKvRun - 1) / kKvRun);
 }
 
 }  // namespace serval

@@ -41,7 +41,7 @@ class FakeBackend final : public Backend {
   RopePtr make_rope(const RopeSpec&) override { return nullptr; }
   KvLayer make_kv_layer(KvType type, int kv_heads, int head_dim, int blocks) override {
     constexpr size_t kBytes = kBlockTokens * sizeof(float);
-    KvLayer layer{type, kv_heads, head_dim, blocks, kBytes, kBytes, nullptr, nullptr};
+    KvLayer layer{type, kv_heads, head_dim, blocks, 1, kBytes, kBytes, nullptr, nullptr};
     layer.k = allocate(kBytes * static_cast<size_t>(blocks));
     layer.v = allocate(kBytes * static_cast<size_t>(blocks));
     return layer;

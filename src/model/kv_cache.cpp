@@ -1,8 +1,8 @@
-// A block of the cache is, layer by layer, its K bytes then its V bytes: each one contiguous piece
-// of that layer's buffers, so moving a block never looks inside.
+// A block outside the cache is, layer by layer, the pieces of its K, then those of its V.
 #include "model/kv_cache.h"
 
 #include <cstring>
+#include <utility>
 
 #include "backend/kv_storage.h"
 #include "base/check.h"
@@ -10,8 +10,22 @@
 namespace serval {
 namespace {
 
-std::byte* piece(Buffer& buffer, size_t block_bytes, BlockId block) {
-  return static_cast<std::byte*>(buffer.data()) + block_bytes * static_cast<size_t>(block);
+// visit(where it lies by block, its bytes) for every piece of a block, in that order.
+template <class Visit>
+void for_pieces(const std::vector<KvLayer>& layers, const Visit& visit) {
+  for (const KvLayer& layer : layers) {
+    for (const auto& [buffer, bytes] : {std::pair(layer.k.get(), layer.k_block_bytes),
+                                        std::pair(layer.v.get(), layer.v_block_bytes)}) {
+      auto* data = static_cast<std::byte*>(buffer->data());
+      const size_t piece_bytes = bytes / static_cast<size_t>(layer.pieces);
+      for (int piece = 0; piece < layer.pieces; ++piece) {
+        const auto at = [&](BlockId block) {
+          return data + kv_piece_offset(layer.pieces, piece_bytes, block, piece);
+        };
+        visit(at, piece_bytes);
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -47,33 +61,24 @@ size_t KvCache::block_bytes(const ModelConfig& config, KvType type) {
 void KvCache::read_block(BlockId block, std::span<std::byte> out) const {
   SERVAL_CHECK(block >= 0 && block < blocks_ && out.size() == block_bytes());
   std::byte* to = out.data();
-  for (const KvLayer& layer : layers_) {
-    std::memcpy(to, piece(*layer.k, layer.k_block_bytes, block), layer.k_block_bytes);
-    to += layer.k_block_bytes;
-    std::memcpy(to, piece(*layer.v, layer.v_block_bytes, block), layer.v_block_bytes);
-    to += layer.v_block_bytes;
-  }
+  for_pieces(layers_, [&](const auto& at, size_t bytes) {
+    std::memcpy(to, at(block), bytes);
+    to += bytes;
+  });
 }
 
 void KvCache::write_block(BlockId block, std::span<const std::byte> bytes) {
   SERVAL_CHECK(block >= 0 && block < blocks_ && bytes.size() == block_bytes());
   const std::byte* from = bytes.data();
-  for (KvLayer& layer : layers_) {
-    std::memcpy(piece(*layer.k, layer.k_block_bytes, block), from, layer.k_block_bytes);
-    from += layer.k_block_bytes;
-    std::memcpy(piece(*layer.v, layer.v_block_bytes, block), from, layer.v_block_bytes);
-    from += layer.v_block_bytes;
-  }
+  for_pieces(layers_, [&](const auto& at, size_t size) {
+    std::memcpy(at(block), from, size);
+    from += size;
+  });
 }
 
 void KvCache::copy_block(BlockId from, BlockId to) {
   SERVAL_CHECK(from >= 0 && from < blocks_ && to >= 0 && to < blocks_ && from != to);
-  for (KvLayer& layer : layers_) {
-    std::memcpy(piece(*layer.k, layer.k_block_bytes, to),
-                piece(*layer.k, layer.k_block_bytes, from), layer.k_block_bytes);
-    std::memcpy(piece(*layer.v, layer.v_block_bytes, to),
-                piece(*layer.v, layer.v_block_bytes, from), layer.v_block_bytes);
-  }
+  for_pieces(layers_, [&](const auto& at, size_t bytes) { std::memcpy(at(to), at(from), bytes); });
 }
 
 }  // namespace serval

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "backend/cpu/cpu_backend.h"
+#include "backend/kv_storage.h"
 #include "backend/recording.h"
 #include "backend/reference/reference_backend.h"
 #include "model/tiny_model.h"
@@ -116,21 +118,38 @@ TEST(Plan, WorkspaceFitsAnyStep) {
   EXPECT_EQ(workspace_floats(*model, {.rows = 3}), 3U * (32 + 32 + 32 + 64));
 }
 
-TEST(KvCache, BlocksMoveWhole) {
+void expect_blocks_move_whole(Backend& backend) {
   const auto file = TinyModel("llama").parse();
-  const auto backend = create_reference_backend({});
   const ModelConfig config = find_architecture(*file).read_config(*file);
-  KvCache cache(*backend, config, KvType::kF16, 3);
+  ASSERT_GT(config.kv_heads, 1);
+  constexpr int kBlocks = 2 * kKvRun + 5;  // two whole runs and a part of one
+  KvCache cache(backend, config, KvType::kF16, kBlocks);
   ASSERT_EQ(cache.block_bytes(), KvCache::block_bytes(config, KvType::kF16));
-  std::vector<std::byte> bytes(cache.block_bytes());
-  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 7 + i / 251);
-  cache.write_block(1, bytes);
-  cache.copy_block(1, 2);
-  std::vector<std::byte> copy(bytes.size());
-  cache.read_block(2, copy);
-  EXPECT_EQ(copy, bytes);
-  cache.read_block(0, copy);  // neighbours are untouched
-  EXPECT_TRUE(std::all_of(copy.begin(), copy.end(), [](std::byte b) { return b == std::byte{0}; }));
+  const auto pattern = [&](int block) {
+    std::vector<std::byte> bytes(cache.block_bytes());
+    for (size_t i = 0; i < bytes.size(); ++i) {
+      bytes[i] = static_cast<std::byte>(i * 7 + i / 251 + static_cast<size_t>(block) * 13);
+    }
+    return bytes;
+  };
+  for (int block = 0; block < kBlocks; ++block) cache.write_block(block, pattern(block));
+  cache.copy_block(1, kKvRun);
+  cache.copy_block(kKvRun + 3, kKvRun + 4);
+  cache.copy_block(kBlocks - 1, 0);
+  std::vector<std::byte> copy(cache.block_bytes());
+  for (int block = 0; block < kBlocks; ++block) {
+    const int from = block == 0            ? kBlocks - 1
+                     : block == kKvRun     ? 1
+                     : block == kKvRun + 4 ? kKvRun + 3
+                                           : block;
+    cache.read_block(block, copy);
+    EXPECT_EQ(copy, pattern(from)) << block;
+  }
+}
+
+TEST(KvCache, BlocksMoveWhole) {
+  expect_blocks_move_whole(*create_reference_backend({}));
+  expect_blocks_move_whole(*create_cpu_backend({1, ""}));
 }
 
 TEST(KvCache, QuantizedHeadsMustBeWholeBlocks) {

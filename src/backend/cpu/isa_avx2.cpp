@@ -199,13 +199,14 @@ static SERVAL_INLINE I16 load_i8_pairs(const uint8_t* p) {
   return {_mm256_cvtepi8_epi16(_mm_loadu_si128(bytes)),
           _mm256_cvtepi8_epi16(_mm_loadu_si128(bytes + 1))};
 }
-static SERVAL_INLINE I16 broadcast_pair(const int16_t* p) {
-  return broadcast_i32(reinterpret_cast<const uint8_t*>(p));
-}
 // sum[i] += x[2i] y[2i] + x[2i + 1] y[2i + 1]
 static SERVAL_INLINE void dot_pairs(I32& sum, I16 x, I16 y) {
   sum.a = _mm256_add_epi32(sum.a, _mm256_madd_epi16(x.a, y.a));
   sum.b = _mm256_add_epi32(sum.b, _mm256_madd_epi16(x.b, y.b));
+}
+// sum[i] += x[2i] y[0] + x[2i + 1] y[1]
+static SERVAL_INLINE void dot_pairs_broadcast(I32& sum, I16 x, const int16_t* y) {
+  dot_pairs(sum, x, broadcast_i32(reinterpret_cast<const uint8_t*>(y)));
 }
 static SERVAL_INLINE void store_i16(int16_t* p, I32 v) {
   const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xD8);

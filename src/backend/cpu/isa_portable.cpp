@@ -234,16 +234,9 @@ static SERVAL_INLINE I16 load_i8_pairs(const uint8_t* p) {
   for (int i = 0; i < 32; ++i) out.v[i] = static_cast<int8_t>(p[i]);
   return out;
 }
-static SERVAL_INLINE I16 broadcast_pair(const int16_t* p) {
-  I16 out;
-  for (int i = 0; i < 32; ++i) out.v[i] = p[i % 2];
-  return out;
-}
-// sum[i] += x[2i] y[2i] + x[2i + 1] y[2i + 1]
-static SERVAL_INLINE void dot_pairs(I32& sum, const I16& x, const I16& y) {
-  for (int i = 0; i < 16; ++i) {
-    sum.v[i] += x.v[2 * i] * y.v[2 * i] + x.v[2 * i + 1] * y.v[2 * i + 1];
-  }
+// sum[i] += x[2i] y[0] + x[2i + 1] y[1]
+static SERVAL_INLINE void dot_pairs_broadcast(I32& sum, const I16& x, const int16_t* y) {
+  for (int i = 0; i < 16; ++i) sum.v[i] += x.v[2 * i] * y[0] + x.v[2 * i + 1] * y[1];
 }
 static SERVAL_INLINE void store_i16(int16_t* p, const I32& x) {
   for (int i = 0; i < 16; ++i) {

@@ -20,7 +20,7 @@ constexpr int kFloatSegment = 512;  // k of float weights per sum (kernels/linea
 constexpr int kFormats = 16;        // indexed like DType
 constexpr int kMaxPlanes = 3;       // distinct planes that the parts of one Linear can need
 constexpr int kKvTile = 32;         // tokens per K/V tile, = kBlockTokens
-constexpr int kKvSegment = 512;     // = kSegmentTokens
+constexpr int kKvSegment = 512;     // = kSegmentTokens, and as many as kKvRun tiles
 
 // Activations are int8 with one float scale per chunk. Where the largest value of a chunk would
 // make the scale too coarse for the others, it is 128 * spike + q: it may be up to 128 times the
@@ -103,17 +103,17 @@ struct NormJob {
 
 enum KvFormat { kKvF32 = 0, kKvF16 = 1, kKvQ8 = 2 };
 
-// One layer's cache. In a block, head h of K begins at h * k_head_bytes:
+// One layer's cache. Of every head, kKvRun consecutive blocks lie side by side, of k_bytes and
+// v_bytes each (backend/kv_storage.h):
 //   K: elements [head_dim][32 tokens], q8: bytes [head_dim/2][32 tokens][2]
 //   V: elements [32 tokens][head_dim], q8: bytes [16][head_dim][2 tokens]
 //   q8: then f16 scales [head_dim/32][32 tokens]
 struct KvView {
   int format;  // KvFormat
-  int head_dim;
+  int head_dim, kv_heads;
   uint8_t* k;
   uint8_t* v;
-  size_t k_block_bytes, v_block_bytes;
-  size_t k_head_bytes, v_head_bytes;
+  size_t k_bytes, v_bytes;
 };
 
 // Attention of `rows` consecutive rows of one sequence and the `group` query heads of one KV head

@@ -103,9 +103,10 @@ KvLayer CpuBackend::make_kv_layer(KvType type, int kv_heads, int head_dim, int b
   layer.kv_heads = kv_heads;
   layer.head_dim = head_dim;
   layer.blocks = blocks;
+  layer.pieces = kv_heads;  // a head is what attention reads on its own
   layer.k_block_bytes = layer.v_block_bytes = kv_block_bytes(type, kv_heads, head_dim);
-  layer.k = make_buffer(layer.k_block_bytes * static_cast<size_t>(blocks));
-  layer.v = make_buffer(layer.v_block_bytes * static_cast<size_t>(blocks));
+  layer.k = make_buffer(kv_buffer_bytes(layer.k_block_bytes, blocks));
+  layer.v = make_buffer(kv_buffer_bytes(layer.v_block_bytes, blocks));
   need_.head_dim = std::max(need_.head_dim, head_dim);
   need_.kv_heads = std::max(need_.kv_heads, kv_heads);
   return layer;
@@ -125,15 +126,15 @@ size_t CpuBackend::scratch_bytes() const {
 }
 
 KvView view_of(const KvLayer& layer) {
+  static_assert(kKvRun * kKvTile == kKvSegment);
   KvView view;
   view.format = layer.type == KvType::kF32 ? kKvF32 : layer.type == KvType::kF16 ? kKvF16 : kKvQ8;
   view.head_dim = layer.head_dim;
   view.k = static_cast<uint8_t*>(layer.k->data());
   view.v = static_cast<uint8_t*>(layer.v->data());
-  view.k_block_bytes = layer.k_block_bytes;
-  view.v_block_bytes = layer.v_block_bytes;
-  view.k_head_bytes = layer.k_block_bytes / static_cast<size_t>(layer.kv_heads);
-  view.v_head_bytes = layer.v_block_bytes / static_cast<size_t>(layer.kv_heads);
+  view.kv_heads = layer.kv_heads;
+  view.k_bytes = layer.k_block_bytes / static_cast<size_t>(layer.kv_heads);
+  view.v_bytes = layer.v_block_bytes / static_cast<size_t>(layer.kv_heads);
   return view;
 }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "backend/cpu/backend_impl.h"
+#include "backend/kv_storage.h"
 #include "base/check.h"
 
 namespace serval::cpu {
@@ -188,12 +189,11 @@ void CpuBackend::finish_head(const Finish& finish, const RowSpan& span, int row,
   const int slot = position % kBlockTokens;
   const BlockId id =
       batch_.block_tables[static_cast<size_t>(span.first_block + position / kBlockTokens)];
-  const size_t block = static_cast<size_t>(id);
-  const size_t head = static_cast<size_t>(kv_head);
-  kernels_.store_k(finish.kv.format, key, dim, slot,
-                   finish.kv.k + block * finish.kv.k_block_bytes + head * finish.kv.k_head_bytes);
-  kernels_.store_v(finish.kv.format, value, dim, slot,
-                   finish.kv.v + block * finish.kv.v_block_bytes + head * finish.kv.v_head_bytes);
+  const KvView& kv = finish.kv;
+  kernels_.store_k(kv.format, key, dim, slot,
+                   kv.k + kv_piece_offset(kv.kv_heads, kv.k_bytes, id, kv_head));
+  kernels_.store_v(kv.format, value, dim, slot,
+                   kv.v + kv_piece_offset(kv.kv_heads, kv.v_bytes, id, kv_head));
 }
 
 void CpuBackend::attention_in(Tensor x, const Norm& norm, const Linear& qkv, const QkNorm* qk_norm,

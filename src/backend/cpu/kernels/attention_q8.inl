@@ -59,9 +59,9 @@ static SERVAL_NOINLINE void score_tile_q8(const float* q, const uint8_t* k, int 
       prefetch(ahead);
       SERVAL_UNROLL
       for (int i = 0; i < kQueries; ++i) {
-        const I16 query = broadcast_pair(reinterpret_cast<const int16_t*>(q + i));
+        const int16_t* query = reinterpret_cast<const int16_t*>(q + i);
         SERVAL_UNROLL
-        for (int j = 0; j < kVectors; ++j) dot_pairs(sum[i][j], key[j], query);
+        for (int j = 0; j < kVectors; ++j) dot_pairs_broadcast(sum[i][j], key[j], query);
       }
     }
     SERVAL_UNROLL
@@ -132,9 +132,8 @@ static SERVAL_NOINLINE void add_values_q8(const ValueRun& run) {
       prefetch(ahead);
       SERVAL_UNROLL
       for (int i = 0; i < kQueries; ++i) {
-        const I16 weight = broadcast_pair(weights[i] + 2 * pair);
-        dot_pairs(sum[i][0], value[0], weight);
-        dot_pairs(sum[i][1], value[1], weight);
+        dot_pairs_broadcast(sum[i][0], value[0], weights[i] + 2 * pair);
+        dot_pairs_broadcast(sum[i][1], value[1], weights[i] + 2 * pair);
       }
     }
     SERVAL_UNROLL

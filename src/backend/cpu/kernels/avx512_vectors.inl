@@ -1,9 +1,9 @@
 // The vector vocabulary of AVX-512 with VNNI (F, BW, DQ, VL, VNNI), shared by the kernel sets built
 // on it: one register is one line of 16 rows x 4 k.
 //
-// The dot product is one instruction of inline assembly because the broadcast memory operand is
-// free in hardware, while compilers turn the intrinsic into a separate broadcast and register
-// copies.
+// Products with a broadcast are one instruction of inline assembly, because a broadcast memory
+// operand is free in hardware, while compilers make of intrinsics a broadcast into a register,
+// which takes a place where the conversions of attention have theirs, and copies of registers.
 
 using F32 = __m512;
 using I32 = __m512i;
@@ -29,7 +29,8 @@ static SERVAL_INLINE F32 abs(F32 a) { return _mm512_abs_ps(a); }
 static SERVAL_INLINE F32 negate(F32 a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0F)); }
 static SERVAL_INLINE F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
 static SERVAL_INLINE F32 fma_broadcast(F32 a, const float* b, F32 c) {
-  return _mm512_fmadd_ps(a, _mm512_set1_ps(*b), c);
+  asm("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(a), "m"(*b));
+  return c;
 }
 static SERVAL_INLINE F32 round_f32(F32 a) {
   return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -113,12 +114,11 @@ static SERVAL_INLINE I32 widen(U8x16 v) { return _mm512_cvtepu8_epi32(v); }
 static SERVAL_INLINE I16 load_i8_pairs(const uint8_t* p) {
   return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
-static SERVAL_INLINE I16 broadcast_pair(const int16_t* p) {
-  return _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(p));
-}
-// sum[i] += x[2i] y[2i] + x[2i + 1] y[2i + 1]
-static SERVAL_INLINE void dot_pairs(I32& sum, I16 x, I16 y) {
-  asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y));
+// sum[i] += x[2i] y[0] + x[2i + 1] y[1]
+static SERVAL_INLINE void dot_pairs_broadcast(I32& sum, I16 x, const int16_t* y) {
+  asm("vpdpwssd %2%{1to16%}, %1, %0"
+      : "+v"(sum)
+      : "v"(x), "m"(*reinterpret_cast<const int32_t*>(y)));
 }
 static SERVAL_INLINE void store_i16(int16_t* p, I32 v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(v));

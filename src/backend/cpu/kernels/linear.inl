@@ -115,7 +115,7 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
       for (int t = 0; t < kTokens; ++t) {
         SERVAL_UNROLL
         for (int p = 0; p < kPanels; ++p) {
-          acc[t][p] = fma_broadcast(term[t][p], a.scale + t, acc[t][p]);
+          acc[t][p] = fma(term[t][p], set1(a.scale[t]), acc[t][p]);
         }
       }
       if (Format::kMin) {
@@ -126,8 +126,8 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
           const F32 min = Format::min(w + static_cast<size_t>(p) * to.stride, c, sub);
           SERVAL_UNROLL
           for (int t = 0; t < kTokens; ++t) {
-            acc[t][p] = fma_broadcast(
-                min, reinterpret_cast<const float*>(a.plane) + sub * stride + t, acc[t][p]);
+            const float sum = reinterpret_cast<const float*>(a.plane)[sub * stride + t];
+            acc[t][p] = fma(min, set1(sum), acc[t][p]);
           }
         }
       }
@@ -172,7 +172,7 @@ static SERVAL_NOINLINE void add_spikes(Panels to, const Activations& of, int fir
         sum.add(0, DotWeights<Format::kMost>(Format::template line<kTileTokens>(w, c, line)),
                 reinterpret_cast<const int8_t*>(&s->four));
         const F32 scale = Format::scale(w, c, line / (8 / Format::kSubs));
-        acc[p] = fma_broadcast(mul(to_f32(sum.total()), scale), &s->unit, acc[p]);
+        acc[p] = fma(mul(to_f32(sum.total()), scale), set1(s->unit), acc[p]);
       }
     }
     SERVAL_UNROLL
