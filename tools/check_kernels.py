@@ -68,7 +68,7 @@ def main():
             if name not in found:
                 continue
             checked += 1
-            loop = inner_loop(found[name], work)
+            loop = [one for one in inner_loop(found[name], work) if one[1] != "nop"]  # pace() is meant
             count = sum(one[1] == work for one in loop)
             spills = sum("zmm" in operands and bool(STACK.search(operands)) for _, _, operands in loop)
             good = count == wanted and spills <= stack and len(loop) <= most

@@ -245,6 +245,8 @@ static SERVAL_INLINE void store_i16(int16_t* p, const I32& x) {
   }
 }
 
+static SERVAL_INLINE void pace() {}
+
 // ---- lines of 64 bytes
 template <int kRows = kTileTokens>
 static SERVAL_INLINE U8 load_line(const uint8_t* p) {

@@ -135,6 +135,7 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
       a.scale += stride;
       if (Format::kMin || kZero) a.plane += 4 * Format::kSubs * stride;
       if (ahead.at != nullptr) ahead.fetch();
+      if constexpr (kTokens == 1) pace();
     }
   }
   SERVAL_UNROLL
