@@ -21,6 +21,11 @@ for (const viewport of [{ width: 1280, height: 800 }, { width: 1024, height: 700
     const context = await here.browser.newContext({ viewport, locale: 'en-US' });
     const faults = await watch(context);
     const page = await context.newPage();
+    // A story that the model cannot end before it is stopped.
+    await page.route('**/v1/chat/completions', (route) => {
+      const body = route.request().postDataJSON();
+      return route.continue({ postData: JSON.stringify({ ...body, ignore_eos: /very long/.test(body.messages.at(-1).content) }) });
+    });
     await page.goto(here.server.url);
 
     // Send: the box is ready to be typed into, and the one filled button sends.
