@@ -30,10 +30,12 @@ struct Panels {
 };
 
 // Memory to prefetch while multiplying: `chunk_bytes` from `at` (null: nothing) on for every chunk
-// done.
+// done. `one_row`: there is nothing but one row, so the kernel waits for memory and may be held
+// back.
 struct Ahead {
   const uint8_t* at;
   int chunk_bytes;
+  bool one_row = false;
   SERVAL_INLINE void fetch() {
     for (int i = 0; i < chunk_bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
     at += chunk_bytes;
@@ -135,7 +137,7 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
       a.scale += stride;
       if (Format::kMin || kZero) a.plane += 4 * Format::kSubs * stride;
       if (ahead.at != nullptr) ahead.fetch();
-      if constexpr (kTokens == 1) pace();
+      if (kTokens == 1 && ahead.one_row) pace();
     }
   }
   SERVAL_UNROLL
@@ -287,13 +289,14 @@ static void multiply_in_registers(const PanelJob& job) {
     const Operand a = tile_operand(job, first, nr, 0, Format::kSubs);
     // The hardware alone follows the stream of one row of a simple format best. With more work per
     // byte, keep ahead of it; and while a panel is read again, fetch the next one.
-    Ahead ahead = {nullptr, 0};
+    Ahead ahead = {nullptr, 0, rows == 1};
     if (rows > kTileTokens) {
       const bool last = first + nr >= rows;
       if (last)
         ahead = {job.panel + static_cast<int64_t>(blocks) * Format::kBlockBytes, kChunkBytes};
     } else if (rows > 2 || Format::kChunks > 1) {
-      ahead = {job.panel + kPrefetchDistance, kChunkBytes};
+      ahead.at = job.panel + kPrefetchDistance;
+      ahead.chunk_bytes = kChunkBytes;
     }
     const Panels to = {job.panel, 0, job.out + 16 * first, 0};
     for_token_groups(TileStep<Format, 1>{to, blocks, a, nr, false, ahead}, nr);
