@@ -192,8 +192,8 @@ struct Attention {
   const uint8_t* v(int tile) const { return job->kv->v + place(tile) * job->kv->v_bytes; }
 
  private:
-  // Tiles before this one in the cache. Beyond the last tile: of the last, so that prefetches stay
-  // inside the cache.
+  // Tiles before this one in the cache, as kv_piece_offset() lays them, which no kernel may
+  // include. Beyond the last tile: of the last, so that prefetches stay inside the cache.
   size_t place(int tile) const {
     constexpr int kRun = kKvSegment / kKvTile;
     const int32_t block = job->blocks[tile < last_tile ? tile : last_tile];

@@ -4,6 +4,7 @@
 // Products with a broadcast are one instruction of inline assembly, because a broadcast memory
 // operand is free in hardware, while compilers make of intrinsics a broadcast into a register,
 // which takes a place where the conversions of attention have theirs, and copies of registers.
+// Where two panels of weights share a float broadcast, the compiler may have its way (linear.inl).
 
 using F32 = __m512;
 using I32 = __m512i;
@@ -124,9 +125,9 @@ static SERVAL_INLINE void store_i16(int16_t* p, I32 v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(v));
 }
 
-// After every chunk of one row: nothing, sixty times. A chunk is 45 to 70 instructions, so a window
-// of 320 holds loads of 1.4 KB and more, which take the places of prefetches; the processor waits
-// for memory anyway (docs/kernels.md).
+// After every chunk where one row is all: nothing, sixty times. A chunk is 45 to 70 instructions,
+// so a window of 320 holds loads of 1.4 KB and more, which take the places of prefetches; the
+// processor waits for memory anyway (docs/kernels.md).
 static SERVAL_INLINE void pace() { asm volatile(".rept 60\n\tnop\n\t.endr"); }
 
 // ---- lines of 64 bytes
