@@ -23,7 +23,7 @@ FLOORS = [
     ("multiply_tile<Q5_0, 1, 1, 1>", "vpdpbusd", 8, 0, 63),
     ("multiply_tile<Q8_0, 1, 1, 1>", "vpdpbusd", 8, 0, 42),
     ("multiply_tile<Q4_K, 1, 1, 1>", "vpdpbusd", 8, 0, 70),
-    ("multiply_tile<Q6_K, 1, 1, 1>", "vpdpbusd", 8, 0, 73),
+    ("multiply_tile<Q6_K, 1, 1, 1>", "vpdpbusd", 8, 0, 115),
     ("multiply_tile<Q5_0, 1, 4, 4>", "vpdpbusd", 32, 0, 92),
     ("multiply_tile<Q4_K, 1, 4, 4>", "vpdpbusd", 32, 0, 96),
     ("multiply_tile<Q5_0, 1, 8, 8>", "vpdpbusd", 64, 0, 142),

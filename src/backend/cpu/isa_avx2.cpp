@@ -213,6 +213,7 @@ static SERVAL_INLINE void store_i16(int16_t* p, I32 v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), words);
 }
 
+template <int kTimes>
 static SERVAL_INLINE void pace() {}  // its chunks are long enough
 
 // ---- lines of 64 bytes

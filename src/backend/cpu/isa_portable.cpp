@@ -245,6 +245,7 @@ static SERVAL_INLINE void store_i16(int16_t* p, const I32& x) {
   }
 }
 
+template <int kTimes>
 static SERVAL_INLINE void pace() {}
 
 // ---- lines of 64 bytes

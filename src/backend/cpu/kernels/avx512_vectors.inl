@@ -125,10 +125,13 @@ static SERVAL_INLINE void store_i16(int16_t* p, I32 v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(v));
 }
 
-// After every chunk where one row is all: nothing, sixty times. A chunk is 45 to 70 instructions,
-// so a window of 320 holds loads of 1.4 KB and more, which take the places of prefetches; the
-// processor waits for memory anyway (docs/kernels.md).
-static SERVAL_INLINE void pace() { asm volatile(".rept 60\n\tnop\n\t.endr"); }
+// Nothing, `kTimes` times, where one row is all: a window of 320 instructions would otherwise hold
+// loads of 1.4 KB and more, which take the places of prefetches; the processor waits for memory
+// anyway (docs/kernels.md).
+template <int kTimes>
+static SERVAL_INLINE void pace() {
+  asm volatile(".rept %c0\n\tnop\n\t.endr" : : "i"(kTimes) : "memory");
+}
 
 // ---- lines of 64 bytes
 // For one row in halves, which never cross a cache line as whole lines may, and do not run so far

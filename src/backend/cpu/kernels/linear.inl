@@ -31,7 +31,7 @@ struct Panels {
 
 // Memory to prefetch while multiplying: `chunk_bytes` from `at` (null: nothing) on for every chunk
 // done. `one_row`: there is nothing but one row, so the kernel waits for memory and may be held
-// back.
+// back: after every chunk, or after every line of the formats whose chunks are longest.
 struct Ahead {
   const uint8_t* at;
   int chunk_bytes;
@@ -102,6 +102,7 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
           for (int t = 0; t < kTokens; ++t) {
             dot_panels<kPanels>(i, weights, a.q + 4 * (j * stride + t), sum[t]);
           }
+          if (kTokens == 1 && Format::kSubs == 2 && ahead.one_row) pace<12>();
         }
         SERVAL_UNROLL
         for (int p = 0; p < kPanels; ++p) {
@@ -137,7 +138,7 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
       a.scale += stride;
       if (Format::kMin || kZero) a.plane += 4 * Format::kSubs * stride;
       if (ahead.at != nullptr) ahead.fetch();
-      if (kTokens == 1 && ahead.one_row) pace();
+      if (kTokens == 1 && Format::kSubs == 1 && ahead.one_row) pace<60>();
     }
   }
   SERVAL_UNROLL

@@ -112,11 +112,12 @@ struct FloatBf16 : FloatLines, Bf16Pairs {
 // ---- products
 
 // Memory to fetch while multiplying, as the processor itself does not look so far: `bytes` for
-// every step and panel; the panels are `stride` apart. 0 bytes: nothing.
+// every step and panel; the panels are `stride` apart. 0 bytes: nothing. `one_row`: as in Ahead.
 struct FloatAhead {
   const uint8_t* at;
   ptrdiff_t stride;
   int bytes;
+  bool one_row = false;
 };
 
 // `k` of one panel, or of two `stride` bytes apart; the results of the second are `out_stride`
@@ -169,6 +170,7 @@ static SERVAL_NOINLINE void multiply_float_tile(const FloatPanels to, const type
     SERVAL_UNROLL
     for (int p = 0; p < kPanels; ++p) line[p] = Format::odd(w + p * to.stride);
     Sums::add_line(sums.odd, line, x + stride);
+    if (kTokens == 1 && ahead.one_row) pace<12>();
     for (int j = 0; j < ahead.bytes; j += 64) {
       SERVAL_UNROLL
       for (int p = 0; p < kPanels; ++p) __builtin_prefetch(ahead.at + p * ahead.stride + j);
@@ -255,7 +257,7 @@ static SERVAL_INLINE FloatAhead float_ahead(const PanelJob& job, const uint8_t* 
   const int rows = job.activations->rows;
   const ptrdiff_t between = kPanels == 2 ? job.second - job.panel : 0;
   if (rows <= job.activations->tile) {
-    return {w + kFloatPrefetchDistance, between, rows > 2 ? Format::kStepBytes : 0};
+    return {w + kFloatPrefetchDistance, between, rows > 2 ? Format::kStepBytes : 0, rows == 1};
   }
   const ptrdiff_t panel = ptrdiff_t{kKBytes} * job.activations->layout.k;
   const uint8_t* next = w + ptrdiff_t{kKBytes} * kFloatSegment;
