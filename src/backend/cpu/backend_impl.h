@@ -16,7 +16,8 @@ namespace serval::cpu {
 
 constexpr int kMaxQueries = 128;  // of one attention job: rows x heads of a group
 
-// Panels of a matrix in a row, where gate and up take turns.
+// Panels of a matrix in a row, where gate and up take turns: with kFewRows rows. Fewer rows take as
+// many more as their results have room.
 constexpr int kStretch = 8;
 
 // Results that a worker holds at once: of two panels, or of two stretches for few rows.

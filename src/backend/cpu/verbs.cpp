@@ -103,8 +103,9 @@ void CpuBackend::gated_few(int worker, Range panels, const PackedLinear& linear,
                            const Activations& activations, const Each& each) {
   const std::vector<PackedPart>& parts = linear.parts();
   const ptrdiff_t step = static_cast<ptrdiff_t>(activations.rows) * kPanelRows;
-  for (int first = panels.first; first < panels.end; first += kStretch) {
-    const int count = std::min(kStretch, panels.end - first);
+  const int stretch = kStretch * kFewRows / activations.rows;
+  for (int first = panels.first; first < panels.end; first += stretch) {
+    const int count = std::min(stretch, panels.end - first);
     for (int i = 0; i < 2 * count; ++i) {
       multiply(worker, activations, {&parts[static_cast<size_t>(i / count)], first + i % count}, {},
                i * step);
