@@ -31,7 +31,7 @@ struct Panels {
 
 // Memory to prefetch while multiplying: `chunk_bytes` from `at` (null: nothing) on for every chunk
 // done. `one_row`: there is nothing but one row, so the kernel waits for memory and may be held
-// back: after every chunk, or after every line of the formats whose chunks are longest.
+// back.
 struct Ahead {
   const uint8_t* at;
   int chunk_bytes;
@@ -41,6 +41,13 @@ struct Ahead {
     at += chunk_bytes;
   }
 };
+
+// Held back after every line instead of every chunk: a format with many lines for its work, whose
+// loads would else all come first (docs/kernels.md).
+template <class Format>
+static constexpr bool kPaceByLine = false;
+template <>
+constexpr bool kPaceByLine<Q6_K> = true;
 
 // With one panel the broadcast is part of the instruction; two share it in a register, as loads
 // and not dot products would be the limit.
@@ -102,7 +109,7 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
           for (int t = 0; t < kTokens; ++t) {
             dot_panels<kPanels>(i, weights, a.q + 4 * (j * stride + t), sum[t]);
           }
-          if (kTokens == 1 && Format::kSubs == 2 && ahead.one_row) pace<12>();
+          if (kTokens == 1 && kPaceByLine<Format> && ahead.one_row) pace<12>();
         }
         SERVAL_UNROLL
         for (int p = 0; p < kPanels; ++p) {
@@ -138,7 +145,7 @@ static SERVAL_NOINLINE void multiply_tile(Panels to, int blocks, Operand a, int 
       a.scale += stride;
       if (Format::kMin || kZero) a.plane += 4 * Format::kSubs * stride;
       if (ahead.at != nullptr) ahead.fetch();
-      if (kTokens == 1 && Format::kSubs == 1 && ahead.one_row) pace<60>();
+      if (kTokens == 1 && !kPaceByLine<Format> && ahead.one_row) pace<60>();
     }
   }
   SERVAL_UNROLL
