@@ -127,7 +127,7 @@ static SERVAL_INLINE void store_i16(int16_t* p, I32 v) {
 
 // Nothing, `kTimes` times, where one row is all: a window of 320 instructions would otherwise hold
 // loads of 1.4 KB and more, which take the places of prefetches; the processor waits for memory
-// anyway (docs/kernels.md).
+// anyway. "memory": compilers move no load across it (docs/kernels.md).
 template <int kTimes>
 static SERVAL_INLINE void pace() {
   asm volatile(".rept %c0\n\tnop\n\t.endr" : : "i"(kTimes) : "memory");
