@@ -361,6 +361,29 @@ TEST_P(KernelSets, Attention) {
   }
 }
 
+// Few rows take gate and up in stretches; a worker's share here is several of them, the last short.
+TEST_P(KernelSets, GateAndUpInStretches) {
+  constexpr int kRows = 24, kOutputs = 5595, kWidth = 64;
+  const double error = compare(GetParam(), [&](Backend& backend) {
+    MemoryTensors tensors;
+    const auto linear = backend.pack({"l",
+                                      {tensors.add("gate", DType::kQ8_0, kOutputs, kWidth, 2),
+                                       tensors.add("up", DType::kQ8_0, kOutputs, kWidth, 3)},
+                                      {}},
+                                     tensors);
+    const NormWeights norm(backend, kWidth, 4);
+    backend.reserve({});
+    const Ragged ragged({{0, kRows}});
+    const Activations x(backend, kRows, kWidth, 6);
+    Activations h(backend, kRows, kOutputs);
+    backend.begin_step(ragged.batch());
+    backend.ffn_in(x.tensor, norm.norm, *linear, Activation::kSiluGated, h.tensor);
+    backend.end_step();
+    return h.values();
+  });
+  EXPECT_LT(error, kFunction + 2 * kQuantized);
+}
+
 TEST_P(KernelSets, PartsOfUnlikeFormatsAndBiases) {
   const double error = compare(GetParam(), [&](Backend& backend) {
     MemoryTensors tensors;
